@@ -1,0 +1,56 @@
+# The two commands a newcomer needs are `make demo` and `make test`; both set up what they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup demo test test-fast check format lock clean
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 20
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "TokenOpen needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Set PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  v=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	  echo "This Python lacks ensurepip. Install its venv package first, on Debian or Ubuntu:"; \
+	  echo "  apt-get install python$$v-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.python requirements/run.txt requirements/build.txt pyproject.toml
+	$(BIN)/python -m pip install --disable-pip-version-check -q --require-hashes -r requirements/build.txt -r requirements/run.txt
+	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements/dev.txt
+	$(BIN)/python -m pip install --disable-pip-version-check -q --require-hashes -r requirements/dev.txt
+	@touch $@
+
+setup: $(VENV)/.dev ## install everything, pinned by hash, into .venv
+
+demo: $(VENV)/.run ## start a demo: embedded database, simulated upstream; ONCE=1 checks itself and ends
+	$(BIN)/tokenopen demo $(if $(ONCE),--once)
+
+test: $(VENV)/.dev check ## every check and test
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-fast: $(VENV)/.dev ## tests without those that start processes
+	$(BIN)/python -m pytest -m "not slow"
+
+check: $(VENV)/.dev ## format, lint, types, import layers, tidy rules
+	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/tidy
+
+format: $(VENV)/.dev ## format the code and sort imports
+	$(BIN)/ruff format src tests
+	$(BIN)/ruff check --fix src tests
+
+lock: $(VENV)/.dev ## pin the newest dependencies, with hashes and without index addresses
+	for name in build run dev; do $(BIN)/uv pip compile -q --universal --python-version 3.11 --upgrade \
+	  --generate-hashes --no-emit-index-url --no-header requirements/$$name.in -o requirements/$$name.txt; done
+
+clean: ## remove the environment and what tools left behind
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,183 @@
+"""Catalog: models, their prices, and the routes that lead to a provider.
+
+A price revision holds a price for *every* usage class, resolved when it is written, so a class that a
+provider starts to report is never free: input-like classes fall back to ``input``, output-like ones to
+``output``. Long-context steps replace the whole price list for calls whose input lies above a bound.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from tokenopen.core.money import Nanocredits
+from tokenopen.core.usage import INPUT_CLASSES, OUTPUT_CLASSES, USAGE_CLASSES
+
+PER_CALL: Final = "per_call"
+PRICE_NAMES: Final = (*USAGE_CLASSES, PER_CALL)
+
+
+class InvalidPrices(ValueError):
+    """A price list that cannot be resolved: no input price, or an unknown class."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """Nano-credits per million units for every usage class, and nano-credits per call."""
+
+    per_million: Mapping[str, Nanocredits]
+    per_call: Nanocredits
+
+    def __post_init__(self) -> None:
+        assert set(self.per_million) == set(USAGE_CLASSES), "a price revision names every class"
+        assert all(price >= 0 for price in self.per_million.values())
+        assert self.per_call >= 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceStep:
+    """Prices of a call whose input units, of all classes together, are more than ``above_input_units``."""
+
+    above_input_units: int
+    prices: Prices
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceRevision:
+    """The prices of one model from an instant on. Never changed once written."""
+
+    id: str
+    model: str
+    number: int
+    prices: Prices
+    steps: Sequence[PriceStep]
+    effective_from_ms: int
+
+    def prices_for(self, input_units: int) -> Prices:
+        """Return the price list of a call with so many input units."""
+        found = self.prices
+        for step in self.steps:
+            if input_units > step.above_input_units:
+                found = step.prices
+        return found
+
+    @property
+    def price_lists(self) -> Sequence[Prices]:
+        """Every price list a call under this revision may come under."""
+        return (self.prices, *(step.prices for step in self.steps))
+
+
+def resolve_prices(named: Mapping[str, Nanocredits], *, has_output: bool = True) -> Prices:
+    """Return the full price list for the classes an administrator named.
+
+    Raises InvalidPrices where ``input`` is missing, where ``output`` is missing although the model gives
+    any, or where a name is unknown. A price of zero has to be named.
+    """
+    unknown = set(named) - set(PRICE_NAMES)
+    if unknown:
+        raise InvalidPrices(f"unknown price {sorted(unknown)[0]!r}; known are {', '.join(PRICE_NAMES)}")
+    if "input" not in named:
+        raise InvalidPrices("a price for input is needed")
+    if has_output and "output" not in named:
+        raise InvalidPrices("a price for output is needed")
+    per_million = {name: named.get(name, named["input"]) for name in INPUT_CLASSES}
+    output = named.get("output", Nanocredits(0))
+    # An hour's cache write without its own price costs what the shorter one does, never less.
+    per_million["cache_write_1h"] = named.get("cache_write_1h", per_million["cache_write"])
+    per_million |= {name: named.get(name, output) for name in OUTPUT_CLASSES}
+    return Prices(per_million=per_million, per_call=named.get(PER_CALL, Nanocredits(0)))
+
+
+ModelState = Literal["active", "archived"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model under its public name.
+
+    ``context_window`` counts units in and out together; ``max_output_tokens`` is 0 for a model that gives
+    none (embeddings). A model that lacks either, or a price, is *incomplete* and not offered.
+    """
+
+    name: str
+    maker: str
+    context_window: int | None
+    max_output_tokens: int | None
+    state: ModelState = "active"
+    # Upcoming and past prices, oldest first; the one in force is the last that has begun.
+    price_revisions: Sequence[PriceRevision] = ()
+
+    def price_at(self, now_ms: int) -> PriceRevision | None:
+        """Return the price revision in force, or None where none has begun."""
+        found = None
+        for revision in self.price_revisions:
+            if revision.effective_from_ms <= now_ms:
+                found = revision
+        return found
+
+    def missing(self, now_ms: int) -> Sequence[str]:
+        """Name what an administrator still has to fill in before the model can be offered."""
+        lacks = []
+        if self.price_at(now_ms) is None:
+            lacks.append("prices")
+        if self.context_window is None:
+            lacks.append("context_window")
+        if self.max_output_tokens is None:
+            lacks.append("max_output_tokens")
+        return lacks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A configured upstream. ``credential_sealed`` is opened only where the call is sent."""
+
+    id: str
+    name: str
+    provider: str
+    base_url: str
+    credential_sealed: bytes
+    enabled: bool
+    connect_timeout_ms: int
+    first_byte_timeout_ms: int
+    idle_timeout_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Model -> upstream, with the model's name there. A lower ``priority`` number is tried first;
+    among equals the chance is by ``weight``."""
+
+    model: str
+    endpoint: Endpoint
+    upstream_model: str
+    priority: int
+    weight: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """Everything about models that calls need, as of one catalog version."""
+
+    version: int
+    models: Mapping[str, Model]
+    routes: Mapping[str, Sequence[Route]] = field(default_factory=dict)
+
+    def find_offered(self, name: str, now_ms: int) -> Model | None:
+        """Return the model if calls may be made to it now: active, complete, and with a route."""
+        model = self.models.get(name)
+        if model is None or model.state != "active" or model.missing(now_ms) or not self.routes.get(name):
+            return None
+        return model
+
+    def list_offered(self, now_ms: int) -> Sequence[Model]:
+        """Return every model that calls may be made to now, by name."""
+        return [model for name in sorted(self.models) if (model := self.find_offered(name, now_ms))]
+
+    def next_change_ms(self, now_ms: int) -> int | None:
+        """Return the earliest instant at which an upcoming price begins, or None."""
+        coming = [
+            revision.effective_from_ms
+            for model in self.models.values()
+            for revision in model.price_revisions
+            if revision.effective_from_ms > now_ms
+        ]
+        return min(coming, default=None)

@@ -1,0 +1,301 @@
+"""Every refusal: an expected no, with a stable code and facts, safe to show to the caller.
+
+    Refusal
+      |-- InvalidRequest 400, RequestTooLarge 413
+      |-- InvalidApiKey, ApiKeyRevoked, ApiKeyExpired 401
+      |-- InsufficientCredit, KeyCreditLimitReached 402
+      |-- ModelNotAllowed, GroupNotAvailable, IpNotAllowed, AccountSuspended 403
+      |-- ModelNotFound, NotFound 404
+      |-- Conflict 409                                                (control API only)
+      |-- LimitExceeded 429
+      |     '-- RpmExceeded, TpdExceeded, TpmExceeded, ConcurrencyExceeded
+      '-- Unavailable 5xx
+            '-- UpstreamError, NoUpstreamAvailable, StorageUnavailable, UpstreamTimeout
+
+Anything else that is raised is a bug or an outage and answers 500 or 503 without detail. A refusal is an
+exception so that it can be raised where it is found; the pure decisions in core return it as a value.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from tokenopen.core.money import Nanocredits, format_amount
+
+
+class Refusal(Exception):
+    """An expected no. ``facts`` are what the message is made of, as JSON values."""
+
+    status: ClassVar[int]
+    code: ClassVar[str]
+    # What the OpenAI SDK's users branch on; see its error classes.
+    error_type: ClassVar[str] = "invalid_request_error"
+
+    def __init__(self, message: str, *, retry_after_s: int | None = None, **facts: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after_s = retry_after_s
+        self.facts: Mapping[str, object] = facts
+
+    @property
+    def should_retry(self) -> bool | None:
+        """What ``x-should-retry`` tells the OpenAI SDK; None leaves the choice to it."""
+        return None
+
+
+class InvalidRequest(Refusal):
+    """The request cannot be read, or asks for something that is not offered."""
+
+    status, code = 400, "invalid_request"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message, param=param)
+
+
+class RequestTooLarge(Refusal):
+    """The body is larger than calls may be."""
+
+    status, code = 413, "request_too_large"
+
+    def __init__(self, *, limit_bytes: int) -> None:
+        super().__init__(f"The request body is larger than {limit_bytes:,} bytes.", limit_bytes=limit_bytes)
+
+
+class InvalidApiKey(Refusal):
+    """No key, a mistyped one, one of the other kind, or one that does not exist."""
+
+    status, code = 401, "invalid_api_key"
+    error_type = "authentication_error"
+
+
+class ApiKeyRevoked(Refusal):
+    """The key has been revoked or is switched off."""
+
+    status, code = 401, "api_key_revoked"
+    error_type = "authentication_error"
+
+
+class ApiKeyExpired(Refusal):
+    """The key's expiry has passed."""
+
+    status, code = 401, "api_key_expired"
+    error_type = "authentication_error"
+
+
+class InsufficientCredit(Refusal):
+    """The account cannot cover the most this call can cost."""
+
+    status, code = 402, "insufficient_credit"
+    error_type = "insufficient_quota"
+
+    def __init__(
+        self, *, needed: Nanocredits, available: Nanocredits, affordable_max_output_tokens: int
+    ) -> None:
+        hint = (
+            f" A call with a maximum of {affordable_max_output_tokens:,} output tokens would fit."
+            if affordable_max_output_tokens > 0
+            else ""
+        )
+        super().__init__(
+            f"This call can cost up to {format_amount(needed)} credits; {format_amount(available)} "
+            f"are available.{hint} Top up, or ask for less output.",
+            needed=format_amount(needed),
+            available=format_amount(available),
+            affordable_max_output_tokens=affordable_max_output_tokens,
+        )
+
+    @property
+    def should_retry(self) -> bool | None:
+        return False
+
+
+class KeyCreditLimitReached(Refusal):
+    """The key's own credit limit does not cover the most this call can cost."""
+
+    status, code = 402, "key_credit_limit_reached"
+    error_type = "insufficient_quota"
+
+    def __init__(
+        self,
+        *,
+        credit_limit: Nanocredits,
+        needed: Nanocredits,
+        available: Nanocredits,
+        affordable_max_output_tokens: int,
+    ) -> None:
+        super().__init__(
+            f"This API key may spend {format_amount(credit_limit)} credits in all; "
+            f"{format_amount(available)} of it are left and this call can cost up to "
+            f"{format_amount(needed)}. Raise the key's credit limit, or ask for less output.",
+            credit_limit=format_amount(credit_limit),
+            needed=format_amount(needed),
+            available=format_amount(available),
+            affordable_max_output_tokens=affordable_max_output_tokens,
+        )
+
+    @property
+    def should_retry(self) -> bool | None:
+        return False
+
+
+class ModelNotAllowed(Refusal):
+    """The key's group, or the key itself, does not allow the model."""
+
+    status, code = 403, "model_not_allowed"
+    error_type = "permission_error"
+
+    def __init__(self, *, model: str, group: str, groups_with_model: Sequence[str], by_key: bool) -> None:
+        what = "This API key is narrowed to other models" if by_key else f"Group {group} does not allow it"
+        if by_key:
+            advice = "Add the model to the key, or use another key."
+        elif groups_with_model:
+            advice = f"Your groups that do: {', '.join(groups_with_model)}."
+        else:
+            advice = "None of your groups does; ask for a higher group."
+        super().__init__(
+            f"Model {model} may not be called with this key. {what}. {advice}",
+            model=model,
+            group=group,
+            groups_with_model=list(groups_with_model),
+            param="model",
+        )
+
+
+class GroupNotAvailable(Refusal):
+    """The group is archived, or is by request and the account has no access to it (any more)."""
+
+    status, code = 403, "group_not_available"
+    error_type = "permission_error"
+
+
+class IpNotAllowed(Refusal):
+    """The key may not be used from the caller's address."""
+
+    status, code = 403, "ip_not_allowed"
+    error_type = "permission_error"
+
+
+class AccountSuspended(Refusal):
+    """An administrator has suspended the account."""
+
+    status, code = 403, "account_suspended"
+    error_type = "permission_error"
+
+
+class PermissionDenied(Refusal):
+    """The control API's caller is known but is not an administrator."""
+
+    status, code = 403, "permission_denied"
+    error_type = "permission_error"
+
+
+class ModelNotFound(Refusal):
+    """No such model is offered here."""
+
+    status, code = 404, "model_not_found"
+
+    def __init__(self, *, model: str) -> None:
+        super().__init__(
+            f"Model {model} does not exist here. GET /v1/models lists what this key may call.",
+            model=model,
+            param="model",
+        )
+
+
+class NotFound(Refusal):
+    """No such thing, or not the caller's."""
+
+    status, code = 404, "not_found"
+
+
+class Conflict(Refusal):
+    """The change does not fit what is stored: a name taken, an idempotency key used otherwise."""
+
+    status, code = 409, "conflict"
+
+
+class LimitExceeded(Refusal):
+    """One more call would go over a limit of the group."""
+
+    status = 429
+    error_type = "rate_limit_error"
+
+
+def _advice(support_contact: str) -> str:
+    return f"or ask for a higher group: {support_contact}" if support_contact else "or ask for a higher group"
+
+
+class RpmExceeded(LimitExceeded):
+    """Requests per minute. ``retry_after_s`` is when one more call would pass."""
+
+    code = "rpm_exceeded"
+
+    def __init__(
+        self, *, group: str, limit: int, used: int, retry_after_s: int, support_contact: str
+    ) -> None:
+        super().__init__(
+            f"Group {group} allows {limit:,} requests per minute; {used:,} used. "
+            f"Try again in {retry_after_s} s, {_advice(support_contact)}.",
+            retry_after_s=retry_after_s,
+            group=group,
+            limit=limit,
+            used=used,
+            reset_after_s=retry_after_s,
+        )
+
+
+class TpdExceeded(LimitExceeded):
+    """Daily request total. Waiting a moment does not help, so clients are told not to retry."""
+
+    code = "tpd_exceeded"
+
+    def __init__(
+        self, *, group: str, limit: int, used: int, retry_after_s: int, resets_at: str, support_contact: str
+    ) -> None:
+        super().__init__(
+            f"Daily request total (TPD) of group {group}: {used:,} of {limit:,} requests used; "
+            f"resets {resets_at}. Wait until then, {_advice(support_contact)}.",
+            retry_after_s=retry_after_s,
+            group=group,
+            limit=limit,
+            used=used,
+            resets_at=resets_at,
+        )
+
+    @property
+    def should_retry(self) -> bool | None:
+        return False
+
+
+class Unavailable(Refusal):
+    """Infrastructure trouble: never the caller's fault, never charged."""
+
+    error_type = "server_error"
+
+
+class UpstreamError(Unavailable):
+    """The provider failed or gave no whole reply."""
+
+    status, code = 502, "upstream_error"
+
+
+class NoUpstreamAvailable(Unavailable):
+    """No route to the model could take the call."""
+
+    status, code = 503, "no_upstream_available"
+
+
+class StorageUnavailable(Unavailable):
+    """The database cannot be reached or written; nothing was admitted or charged."""
+
+    status, code = 503, "storage_unavailable"
+
+    def __init__(
+        self, message: str = "The service cannot record calls at the moment. Try again shortly."
+    ) -> None:
+        super().__init__(message, retry_after_s=5)
+
+
+class UpstreamTimeout(Unavailable):
+    """The provider did not begin its reply in time."""
+
+    status, code = 504, "upstream_timeout"

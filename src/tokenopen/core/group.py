@@ -1,0 +1,133 @@
+"""Group: the policy that keys point at: allowed models, multiplier, limits; versioned in revisions."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, Literal
+
+Visibility = Literal["public", "entitled"]
+GroupState = Literal["active", "archived"]
+
+DEFAULT_MAX_OUTPUT_TOKENS: Final = 16_384
+LIMIT_MAX: Final = 10**9
+SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?", re.ASCII)
+MODEL_PATTERN: Final = re.compile(r"[A-Za-z0-9*][A-Za-z0-9*._:/@+-]{0,199}", re.ASCII)
+
+
+class InvalidGroup(ValueError):
+    """A policy that cannot be: the text names the field and what it may hold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Limits per account within the group; None is unlimited."""
+
+    requests_per_minute: int | None
+    requests_per_day: int | None
+    tokens_per_minute: int | None = None
+    concurrent_calls: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in LIMIT_NAMES:
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= LIMIT_MAX:
+                raise InvalidGroup(f"{name} must be between 0 and {LIMIT_MAX}, or null for unlimited")
+
+
+LIMIT_NAMES: Final = ("requests_per_minute", "requests_per_day", "tokens_per_minute", "concurrent_calls")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupPolicy:
+    """What a revision of a group says."""
+
+    allowed_models: Sequence[str]
+    multiplier_ppm: int
+    model_multipliers: Mapping[str, int]
+    limits: Limits
+    default_max_output_tokens: int = DEFAULT_MAX_OUTPUT_TOKENS
+
+    def __post_init__(self) -> None:
+        for pattern in (*self.allowed_models, *self.model_multipliers):
+            if not MODEL_PATTERN.fullmatch(pattern):
+                raise InvalidGroup(f"{pattern!r} is not a model name or * pattern")
+        if self.default_max_output_tokens < 1:
+            raise InvalidGroup("default_max_output_tokens must be at least 1")
+
+    def allows(self, model: str) -> bool:
+        """Tell whether the group's keys may call the model; anything absent is refused."""
+        return matches_any(self.allowed_models, model)
+
+    @property
+    def multipliers_ppm(self) -> Sequence[int]:
+        """Every multiplier a call may come under, the group's own first."""
+        return (self.multiplier_ppm, *self.model_multipliers.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupRevision:
+    """One immutable state of a group's policy, in force from an instant on."""
+
+    id: str
+    group_id: str
+    number: int
+    effective_from_ms: int
+    policy: GroupPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """A group with its revisions, oldest first; the one in force is the last that has begun."""
+
+    id: str
+    slug: str
+    name: str
+    suitable_for: str
+    visibility: Visibility
+    state: GroupState
+    revisions: Sequence[GroupRevision]
+
+    def revision_at(self, now_ms: int) -> GroupRevision:
+        """Return the revision in force. A group always has one: its first begins when it is created."""
+        found = None
+        for revision in self.revisions:
+            if revision.effective_from_ms <= now_ms:
+                found = revision
+        assert found is not None, f"group {self.slug} has no revision in force"
+        return found
+
+    def next_change_ms(self, now_ms: int) -> int | None:
+        """Return when the next scheduled revision begins, or None."""
+        coming = [r.effective_from_ms for r in self.revisions if r.effective_from_ms > now_ms]
+        return min(coming, default=None)
+
+
+@lru_cache(maxsize=4096)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(".*".join(re.escape(part) for part in pattern.split("*")), re.DOTALL)
+
+
+def matches(pattern: str, model: str) -> bool:
+    """Tell whether a model name fits a pattern, in which ``*`` stands for any run of characters."""
+    if "*" not in pattern:
+        return pattern == model
+    return _compiled(pattern).fullmatch(model) is not None
+
+
+def matches_any(patterns: Iterable[str], model: str) -> bool:
+    """Tell whether a model name fits at least one of the patterns."""
+    return any(matches(pattern, model) for pattern in patterns)
+
+
+def most_specific(patterns: Iterable[str], model: str) -> str | None:
+    """Return the fitting pattern with the most literal characters, or None; a plain name beats a pattern.
+
+    Equally specific patterns are told apart by their text, so that the answer never depends on order.
+    """
+    fitting = [pattern for pattern in patterns if matches(pattern, model)]
+    return max(
+        fitting,
+        key=lambda pattern: ("*" not in pattern, len(pattern.replace("*", "")), pattern),
+        default=None,
+    )

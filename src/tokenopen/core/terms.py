@@ -1,0 +1,125 @@
+"""Terms: what applies to one call after resolving group revision, entitlement and model.
+
+Multiplier precedence: entitlement's model pattern > entitlement > group's model pattern > group.
+Of an entitlement's own limits, one that is absent inherits the group's, and None is unlimited.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from tokenopen.core.group import (
+    LIMIT_NAMES,
+    MODEL_PATTERN,
+    GroupPolicy,
+    GroupRevision,
+    InvalidGroup,
+    Limits,
+    matches_any,
+    most_specific,
+)
+from tokenopen.core.money import format_multiplier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entitlement:
+    """An account's access to a group that is by request, optionally on own terms, until a date."""
+
+    id: str
+    account_id: str
+    group_id: str
+    multiplier_ppm: int | None = None
+    model_multipliers: Mapping[str, int] = field(default_factory=dict)
+    # Only the limits that are the entitlement's own; a value of None is unlimited.
+    own_limits: Mapping[str, int | None] = field(default_factory=dict)
+    extra_models: Sequence[str] = ()
+    expires_at_ms: int | None = None
+
+    def __post_init__(self) -> None:
+        for pattern in (*self.extra_models, *self.model_multipliers):
+            if not MODEL_PATTERN.fullmatch(pattern):
+                raise InvalidGroup(f"{pattern!r} is not a model name or * pattern")
+        for name in self.own_limits:
+            if name not in LIMIT_NAMES:
+                raise InvalidGroup(f"{name!r} is not a limit")
+
+    def in_force(self, now_ms: int) -> bool:
+        """Tell whether the entitlement has not ended."""
+        return self.expires_at_ms is None or now_ms < self.expires_at_ms
+
+    @property
+    def has_own_terms(self) -> bool:
+        """Tell whether anything differs from what the group says."""
+        return bool(
+            self.multiplier_ppm is not None or self.model_multipliers or self.own_limits or self.extra_models
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What applies to one call."""
+
+    group_revision_id: str
+    entitlement_id: str | None
+    multiplier_ppm: int
+    multiplier_rule: str
+    limits: Limits
+
+
+def limits_for(policy: GroupPolicy, entitlement: Entitlement | None) -> Limits:
+    """Return the limits that bind an account within the group."""
+    if entitlement is None or not entitlement.own_limits:
+        return policy.limits
+    return replace(policy.limits, **entitlement.own_limits)
+
+
+def allows(policy: GroupPolicy, entitlement: Entitlement | None, model: str) -> bool:
+    """Tell whether group and entitlement together let a key call the model."""
+    return policy.allows(model) or (entitlement is not None and matches_any(entitlement.extra_models, model))
+
+
+def multiplier_for(policy: GroupPolicy, entitlement: Entitlement | None, model: str) -> tuple[int, str]:
+    """Return the multiplier in parts per million and the rule that won, as stored on the call."""
+    if entitlement is not None:
+        pattern = most_specific(entitlement.model_multipliers, model)
+        if pattern is not None:
+            return entitlement.model_multipliers[pattern], f"entitlement model {pattern}"
+        if entitlement.multiplier_ppm is not None:
+            return entitlement.multiplier_ppm, "entitlement"
+    pattern = most_specific(policy.model_multipliers, model)
+    if pattern is not None:
+        return policy.model_multipliers[pattern], f"group model {pattern}"
+    return policy.multiplier_ppm, "group"
+
+
+def resolve_terms(revision: GroupRevision, entitlement: Entitlement | None, model: str) -> Terms:
+    """Return the terms of a call to ``model``; that it is allowed is decided before."""
+    multiplier_ppm, rule = multiplier_for(revision.policy, entitlement, model)
+    return Terms(
+        group_revision_id=revision.id,
+        entitlement_id=None if entitlement is None else entitlement.id,
+        multiplier_ppm=multiplier_ppm,
+        multiplier_rule=rule,
+        limits=limits_for(revision.policy, entitlement),
+    )
+
+
+CUSTOM: Final = "Custom"
+
+
+def display_multiplier(
+    policy: GroupPolicy, entitlement: Entitlement | None = None, *, custom: bool = False
+) -> str:
+    """Return the multiplier as people see it: ``0.8x``, ``From 0.8x`` where there are several, ``Custom``.
+
+    ``custom`` says that the group's terms are made per customer; an account that has its own sees them.
+    """
+    if entitlement is not None and (entitlement.multiplier_ppm is not None or entitlement.model_multipliers):
+        base = policy.multipliers_ppm if entitlement.multiplier_ppm is None else (entitlement.multiplier_ppm,)
+        every = [*base, *entitlement.model_multipliers.values()]
+    elif custom:
+        return CUSTOM
+    else:
+        every = list(policy.multipliers_ppm)
+    lowest = f"{format_multiplier(min(every))}x"
+    return lowest if len(set(every)) == 1 else f"From {lowest}"

@@ -1,0 +1,63 @@
+"""Usage: the units of a finished call, by disjoint class.
+
+Providers disagree on whether cached, audio or reasoning units are inside the totals they report; the
+surfaces under ``upstream/`` turn each report into these classes, which never overlap, so a sum of
+units x price is a sum over different units.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+INPUT_CLASSES: Final = (
+    "input",
+    "cached_input",
+    "cache_write",
+    "cache_write_1h",
+    "audio_input",
+    "image_input",
+)
+OUTPUT_CLASSES: Final = ("output", "reasoning", "audio_output", "image_output")
+USAGE_CLASSES: Final = INPUT_CLASSES + OUTPUT_CLASSES
+
+# No real call comes near this; a report beyond it is a fault.
+UNITS_MAX: Final = 10**9
+
+UsageSource = Literal["reported", "estimated"]
+
+
+class ImpossibleUsage(ValueError):
+    """A provider's report that cannot be true: negative, not whole, or classes that do not sum."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Units by class; a class that is not named has none."""
+
+    units: Mapping[str, int]
+    source: UsageSource = "reported"
+
+    def __post_init__(self) -> None:
+        for unit_class, units in self.units.items():
+            if unit_class not in USAGE_CLASSES:
+                raise ImpossibleUsage(f"unknown usage class {unit_class!r}")
+            if not 0 <= units <= UNITS_MAX:
+                raise ImpossibleUsage(f"{units} units of {unit_class}")
+
+    def __iter__(self) -> Iterator[tuple[str, int]]:
+        return iter(self.units.items())
+
+    @property
+    def input_units(self) -> int:
+        """All units that went in, however they are priced."""
+        return sum(self.units.get(unit_class, 0) for unit_class in INPUT_CLASSES)
+
+    @property
+    def output_units(self) -> int:
+        """All units that came out, however they are priced."""
+        return sum(self.units.get(unit_class, 0) for unit_class in OUTPUT_CLASSES)
+
+
+def usage_of(*, source: UsageSource = "reported", **units: int) -> Usage:
+    """Return the usage with the classes that have any units. Raises ImpossibleUsage."""
+    return Usage({unit_class: count for unit_class, count in units.items() if count}, source)

@@ -1,0 +1,117 @@
+"""Surface: an API shape that callers speak, and everything about it that a call needs to know.
+
+Everything here is pure: bytes in, facts and bytes out. The gateway asks in this order: ``read_request``
+once, ``upstream_body`` for each attempt, then either ``read_reply`` for a whole JSON reply or a
+``StreamReader`` fed with the reply's bytes. Refusals are raised as ``core.errors.InvalidRequest``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from tokenopen.core.usage import Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRequest:
+    """What a request's body says, as far as admission and forwarding need it.
+
+    ``fields`` is the decoded top level, name -> raw JSON value, and is what is sent on.
+    ``max_output_tokens`` is the caller's own maximum for one choice, None where it names none.
+    ``choices`` is how many outputs of that size may come: ``n`` times the number of prompts.
+    ``input_bytes`` counts the body outside base64 data; ``attachments`` images, files, audio and URLs.
+    ``text_bytes`` counts the text of the messages alone, for an estimate that must be a lower bound.
+    ``open_ended`` is set where history or tools kept by the provider can add input that is not seen here.
+    """
+
+    model: str
+    stream: bool
+    wants_usage: bool
+    max_output_tokens: int | None
+    choices: int
+    input_bytes: int
+    attachments: int
+    text_bytes: int
+    open_ended: bool
+    fields: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportConvention:
+    """How a provider's numbers relate to each other; providers disagree, so nothing here has a default.
+
+    ``output_excludes_reasoning``: reasoning units come on top of the reported output (xAI, Gemini's
+    OpenAI shape), not inside it (OpenAI). ``max_tokens_field`` is the field that caps the output.
+    """
+
+    output_excludes_reasoning: bool
+    max_tokens_field: str
+
+
+class StreamReader(Protocol):
+    """Reads a streamed reply as it passes; how the bytes are cut makes no difference.
+
+    Withholds the mark of a whole reply and all that follows it, until the gateway has settled the call.
+    """
+
+    usage: Usage | None
+    """The usage reported last; never a sum of reports."""
+    whole: bool
+    """The reply's own end mark has been read (chat: ``[DONE]``)."""
+    failed: bool
+    """The provider sent an error event."""
+    content_events: int
+    """Events with content among the bytes that ``feed`` has let pass."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the next bytes of the reply; return those that may go to the caller now (often ``data``).
+
+        Raises core.usage.ImpossibleUsage for a report that cannot be true.
+        """
+
+    def end(self) -> None:
+        """The reply's bytes have ended. Where no end mark exists, this is what makes it whole."""
+
+    def tail(self, cost: str | None) -> bytes:
+        """Return what was withheld, to be sent once the call is settled.
+
+        ``cost`` is the charge in credits; it is added as ``usage.cost`` for callers who asked for usage.
+        The usage event that was only asked for by us is left out.
+        """
+
+
+class Surface(Protocol):
+    """One API shape."""
+
+    name: str
+    """As stored on calls: ``chat``, ``embeddings``."""
+    upstream_path: str
+    """Where the provider takes it, appended to the upstream's base URL."""
+
+    def read_request(self, body: bytes) -> CallRequest:
+        """Decode and check a caller's body. Raises core.errors.InvalidRequest naming the field."""
+
+    def upstream_body(
+        self,
+        request: CallRequest,
+        *,
+        upstream_model: str,
+        cap_output_tokens: int | None,
+        convention: ReportConvention,
+    ) -> bytes:
+        """Return the body to send: the caller's bytes but for model, usage option and cap."""
+
+    def read_reply(self, body: bytes, *, convention: ReportConvention) -> Usage | None:
+        """Return the usage a whole JSON reply reports, None where it reports none. Raises ImpossibleUsage."""
+
+    def estimate_reply(self, request: CallRequest, body: bytes) -> Usage:
+        """Return a lower bound for a whole JSON reply that reported no usage."""
+
+    def estimate_stream(self, request: CallRequest, *, content_events: int) -> Usage:
+        """Return a lower bound for a stream that ended without reporting usage."""
+
+    def stream_reader(self, request: CallRequest, *, convention: ReportConvention) -> StreamReader:
+        """Return a reader for one streamed reply."""
+
+    def error_body(self, *, status: int, code: str, message: str, facts: Mapping[str, object]) -> bytes:
+        """Return a refusal or failure in this surface's own error shape."""
