@@ -13,6 +13,8 @@ from typing import Final, NewType
 
 Nanocredits = NewType("Nanocredits", int)
 
+ZERO: Final = Nanocredits(0)
+
 NANO_PER_CREDIT: Final = 10**9
 UNITS_PER_PRICE: Final = 10**6
 PPM_ONE: Final = 10**6

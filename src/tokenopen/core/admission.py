@@ -1,0 +1,291 @@
+"""Admission and resolution: what the till decides about each call, on rows that it has locked.
+
+Pure: the books are read before and written back after. An admission refuses cheapest first; from the
+comment on, it must succeed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from tokenopen.core.call import TRANSITIONS, CallFacts, CallState, Outcome
+from tokenopen.core.errors import (
+    InsufficientCredit,
+    KeyCreditLimitReached,
+    Refusal,
+    RpmExceeded,
+    TpdExceeded,
+)
+from tokenopen.core.estimate import Quote
+from tokenopen.core.ledger import AccountBook, KeyBook, release, reserve, settle
+from tokenopen.core.money import ZERO, Nanocredits, ceil_div
+from tokenopen.core.rate_limit import Day, RateWindow, day_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenCall:
+    """What a call's row says of its hold and its charge."""
+
+    state: CallState
+    hold: Nanocredits
+    charge: Nanocredits
+    refunded: Nanocredits
+
+
+@dataclass(slots=True, kw_only=True)
+class Books:
+    """The rows of one transaction, read after their locks were taken, with the versions and the time."""
+
+    now_ms: int
+    catalog_version: int
+    accounts: Mapping[str, AccountBook]
+    keys: Mapping[str, KeyBook]
+    windows: dict[tuple[str, str], RateWindow]
+    calls: Mapping[str, OpenCall]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """A call that asks to be admitted, with what it was resolved under."""
+
+    facts: CallFacts
+    quote: Quote
+    catalog_version: int
+    account_version: int
+    # The earliest instant at which what it was resolved under changes by itself, or None.
+    valid_until_ms: int | None
+    worker_id: str
+    zone: ZoneInfo
+    group_name: str
+    support_contact: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitUse:
+    """One limit after a call was admitted or refused. Seconds are rounded up."""
+
+    limit: int
+    used: int
+    resets_in_s: int
+
+    @property
+    def remaining(self) -> int:
+        """How many more calls would pass now."""
+        return max(0, self.limit - self.used)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """The call may go out. ``cap_output_tokens`` is set where the caller named no maximum and credit does
+    not cover the model's own."""
+
+    admitted_at_ms: int
+    day: Day
+    hold: Nanocredits
+    cap_output_tokens: int | None
+    minute: LimitUse | None
+    today: LimitUse | None
+
+
+class Stale:
+    """The call was resolved under versions or terms that no longer hold; resolve it anew."""
+
+
+STALE: Final = Stale()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """How an admitted call ended.
+
+    ``must_not_cost`` goes with a void for a call that was answered 5xx: if a settlement turns out to have
+    committed after all, its charge is refunded.
+    """
+
+    facts: CallFacts
+    outcome: Outcome
+    must_not_cost: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """The hold is resolved. ``charge + absorbed`` is the exact price of the usage (invariant I10)."""
+
+    state: CallState
+    resolved_at_ms: int
+    charge: Nanocredits = ZERO
+    absorbed: Nanocredits = ZERO
+    refund: Nanocredits = ZERO
+    balance_after: Nanocredits = ZERO
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlreadyResolved:
+    """The hold had been resolved before (invariant I4): nothing was changed."""
+
+    state: CallState
+
+
+@dataclass(slots=True)
+class Touched:
+    """Which rows of the books a batch has changed."""
+
+    accounts: set[str] = field(default_factory=set)
+    keys: set[str] = field(default_factory=set)
+    windows: set[tuple[str, str]] = field(default_factory=set)
+
+    def add(self, facts: CallFacts) -> None:
+        """Note that a call changed its account and its key."""
+        self.accounts.add(facts.account_id)
+        self.keys.add(facts.key_id)
+
+
+def _format_instant(at_ms: int, zone: ZoneInfo) -> str:
+    return datetime.fromtimestamp(at_ms // 1000, UTC).astimezone(zone).strftime("%Y-%m-%d %H:%M %Z")
+
+
+def limit_uses(
+    window: RateWindow, *, per_minute: int | None, per_day: int | None, now_ms: int, day: Day
+) -> tuple[LimitUse | None, LimitUse | None]:
+    """Return the state of the limits that are set, as rate-limit headers and pages show it."""
+    minute = today = None
+    if per_minute is not None:
+        resets_in_s = window.empty_in_s(now_ms)
+        minute = LimitUse(limit=per_minute, used=window.used_minute, resets_in_s=resets_in_s)
+    if per_day is not None:
+        resets_in_s = ceil_div(day.ends_at_ms - now_ms, 1000)
+        today = LimitUse(limit=per_day, used=window.day_count, resets_in_s=resets_in_s)
+    return minute, today
+
+
+def refuse_limits(admission: Admission, window: RateWindow, *, now_ms: int, day: Day) -> Refusal | None:
+    """Return which limit one more call would go over, or None. The window has been advanced to now."""
+    limits = admission.facts.terms.limits
+    if limits.requests_per_day is not None and window.day_count >= limits.requests_per_day:
+        return TpdExceeded(
+            group=admission.group_name,
+            limit=limits.requests_per_day,
+            used=window.day_count,
+            retry_after_s=ceil_div(day.ends_at_ms - now_ms, 1000),
+            resets_at=_format_instant(day.ends_at_ms, admission.zone),
+            support_contact=admission.support_contact,
+        )
+    if limits.requests_per_minute is not None and window.used_minute >= limits.requests_per_minute:
+        return RpmExceeded(
+            group=admission.group_name,
+            limit=limits.requests_per_minute,
+            used=window.used_minute,
+            retry_after_s=window.passes_in_s(limits.requests_per_minute, now_ms),
+            support_contact=admission.support_contact,
+        )
+    return None
+
+
+def choose_output(quote: Quote, account: AccountBook, key: KeyBook) -> int | Refusal:
+    """Return the output units to hold for, or why not even the fewest are covered.
+
+    The model's own maximum where credit covers it; else the cap, where the caller named no maximum.
+    """
+    room = account.available if key.available is None else min(account.available, key.available)
+    choices = [quote.output_units]
+    if quote.capped_output_units is not None:
+        choices.append(quote.capped_output_units)
+    for output_units in choices:
+        if quote.hold(output_units) <= room:
+            return output_units
+    needed = quote.hold(choices[-1])
+    if needed > account.available:
+        return InsufficientCredit(
+            needed=needed,
+            available=account.available,
+            affordable_max_output_tokens=quote.affordable_output_tokens(room),
+        )
+    assert key.available is not None
+    assert key.credit_limit is not None
+    return KeyCreditLimitReached(
+        credit_limit=key.credit_limit,
+        needed=needed,
+        available=key.available,
+        affordable_max_output_tokens=quote.affordable_output_tokens(room),
+    )
+
+
+def decide_admission(admission: Admission, books: Books, touched: Touched) -> Admitted | Stale | Refusal:
+    """Admit the call into the books, or say why not. Limits first, then credit; a refusal changes nothing."""
+    facts = admission.facts
+    account = books.accounts.get(facts.account_id)
+    key = books.keys.get(facts.key_id)
+    if account is None or key is None:
+        return STALE
+    now_ms = max(books.now_ms, account.newest_ms)
+    if admission.catalog_version != books.catalog_version or admission.account_version != account.version:
+        return STALE
+    if admission.valid_until_ms is not None and now_ms >= admission.valid_until_ms:
+        return STALE
+    day = day_at(now_ms, admission.zone)
+    window = books.windows.setdefault((facts.account_id, facts.group_id), RateWindow())
+    window.advance(now_ms, day)
+    refusal = refuse_limits(admission, window, now_ms=now_ms, day=day)
+    if refusal is not None:
+        return refusal
+    output_units = choose_output(admission.quote, account, key)
+    if isinstance(output_units, Refusal):
+        return output_units
+
+    # Nothing refuses from here on.
+    quote, limits = admission.quote, facts.terms.limits
+    hold = quote.hold(output_units)
+    reserve(account, key, hold)
+    window.count()
+    account.newest_ms = key.last_used_at_ms = now_ms
+    touched.add(facts)
+    touched.windows.add((facts.account_id, facts.group_id))
+    minute, today = limit_uses(
+        window,
+        per_minute=limits.requests_per_minute,
+        per_day=limits.requests_per_day,
+        now_ms=now_ms,
+        day=day,
+    )
+    capped = output_units < quote.output_units
+    return Admitted(
+        admitted_at_ms=now_ms,
+        day=day,
+        hold=hold,
+        cap_output_tokens=output_units // quote.choices if capped else None,
+        minute=minute,
+        today=today,
+    )
+
+
+def decide_resolution(resolution: Resolution, books: Books, touched: Touched) -> Resolved | AlreadyResolved:
+    """Resolve the call's hold in the books, once; a second time changes nothing and says so."""
+    facts, outcome = resolution.facts, resolution.outcome
+    call = books.calls[facts.call_id]
+    account, key = books.accounts[facts.account_id], books.keys[facts.key_id]
+    now_ms = account.newest_ms = max(books.now_ms, account.newest_ms)
+    state = TRANSITIONS[call.state].get(outcome.resolution)
+    if state is None:
+        left = Nanocredits(call.charge - call.refunded)
+        if not (resolution.must_not_cost and call.state == "settled" and left > 0):
+            return AlreadyResolved(state=call.state)
+        touched.accounts.add(facts.account_id)
+        return Resolved(
+            state=call.state, resolved_at_ms=now_ms, refund=left, balance_after=account.post(left)
+        )
+    touched.add(facts)
+    if outcome.resolution == "settle":
+        charge = settle(account, key, hold=call.hold, due=outcome.due)
+        absorbed = Nanocredits(outcome.due - charge)
+    else:
+        release(account, key, call.hold)
+        charge = absorbed = ZERO
+    return Resolved(
+        state=state,
+        resolved_at_ms=now_ms,
+        charge=charge,
+        absorbed=absorbed,
+        balance_after=account.balance,
+    )

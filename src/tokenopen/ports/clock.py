@@ -1,0 +1,13 @@
+"""Clock: the time, injected so that tests can move it."""
+
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Wall-clock and monotonic time of this process."""
+
+    def now_ms(self) -> int:
+        """Return milliseconds since 1970-01-01 UTC. Limits use the database's time where it has one."""
+
+    def monotonic_ms(self) -> int:
+        """Return milliseconds that never run backwards, for durations."""

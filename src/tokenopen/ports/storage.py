@@ -1,0 +1,120 @@
+"""Storage: where accounts, limits and calls live. One promise, whatever the engine behind it.
+
+Whatever ``post`` answers is durable before it is answered, and was decided on rows that no other
+transaction could change meanwhile. Where the engine is away every method raises ``StorageAway``; what
+was being written is then either whole or not there at all.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tokenopen.core.admission import (
+    Admission,
+    Admitted,
+    AlreadyResolved,
+    Resolution,
+    Resolved,
+    Stale,
+)
+from tokenopen.core.call import CallFacts
+from tokenopen.core.caller import Caller
+from tokenopen.core.catalog import Catalog
+from tokenopen.core.errors import Refusal
+
+
+class StorageAway(Exception):
+    """The engine cannot be reached or written. The text is for operators."""
+
+
+class OutcomeUnknown(StorageAway):
+    """The connection was lost while committing: all of it may have been done, or nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What one transaction of the till does: resolutions first, then admissions in arrival order.
+
+    ``repeated`` says that an earlier try may have committed; calls that it already applied are then
+    found and answered as they stand.
+    """
+
+    resolutions: Sequence[Resolution]
+    admissions: Sequence[Admission]
+    repeated: bool = False
+
+
+ResolutionAnswer = Resolved | AlreadyResolved
+AdmissionAnswer = Admitted | Stale | Refusal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchAnswer:
+    """One answer per item, in the batch's order."""
+
+    resolutions: Sequence[ResolutionAnswer]
+    admissions: Sequence[AdmissionAnswer]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Versions:
+    """What cached terms are compared with. ``account`` is None where there is no such account."""
+
+    catalog: int
+    account: int | None
+
+
+class Transaction(Protocol):
+    """A control-plane transaction. Statements are SQLAlchemy Core; rows are mappings by column name."""
+
+    now_ms: int
+
+    async def fetch_all(self, statement: Any) -> Sequence[Mapping[str, Any]]:
+        """Return every row."""
+
+    async def fetch_one(self, statement: Any) -> Mapping[str, Any] | None:
+        """Return the first row, or None."""
+
+    async def execute(self, statement: Any) -> int:
+        """Carry the statement out and return how many rows it changed."""
+
+
+class Storage(Protocol):
+    """The database."""
+
+    async def post(self, batch: Batch) -> BatchAnswer:
+        """Decide and write one batch in one transaction. Raises StorageAway, OutcomeUnknown.
+
+        Any other exception means that an item of the batch is at fault, and that nothing was written.
+        """
+
+    async def load_catalog(self) -> Catalog:
+        """Return models, prices, routes, groups and platform settings, all of one catalog version."""
+
+    async def find_caller(self, key_hash: bytes, catalog: Catalog) -> Caller | None:
+        """Return the caller behind a key's keyed hash, or None. Groups are the catalog's."""
+
+    async def find_versions(self, account_id: str) -> Versions:
+        """Return the versions as they are now."""
+
+    async def register_worker(self, worker_id: str, *, lease_ms: int) -> None:
+        """Record a worker whose lease runs from now."""
+
+    async def renew_lease(self, worker_id: str, *, lease_ms: int) -> bool:
+        """Extend a lease that has not lapsed; False where it has, and the worker may not go on under it."""
+
+    async def retire_worker(self, worker_id: str) -> None:
+        """Forget a worker that has no open holds left."""
+
+    async def list_orphans(self, *, limit: int) -> Sequence[CallFacts]:
+        """Return calls whose hold is open and whose worker's lease has lapsed or is unknown."""
+
+    def write(self) -> AbstractAsyncContextManager[Transaction]:
+        """A read-write transaction, committed at the end and rolled back where an exception leaves it."""
+
+    def read(self) -> AbstractAsyncContextManager[Transaction]:
+        """A read-only transaction on one snapshot."""
+
+    async def close(self) -> None:
+        """Let go of the engine."""

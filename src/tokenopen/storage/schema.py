@@ -1,0 +1,386 @@
+"""Schema: every table of both engines. Amounts are nano-credits, instants milliseconds since 1970 UTC.
+
+Every table that a call writes carries the account's id first in its key, so that a hot statement stays
+inside one account. Changes to what stands here need a migration beside it (see CONTRIBUTING.md).
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# The catalog's version: raised by every change of groups, models, prices, upstreams or settings.
+versions = Table(
+    "versions",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+
+platform_settings = Table(
+    "platform_settings",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("email", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("password_hash", Text),
+    Column("created_at_ms", BigInteger, nullable=False),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("user_id", Text, ForeignKey("users.id"), nullable=False, unique=True),
+    Column("state", Text, nullable=False),
+    # Raised by every change of the account's keys, entitlements or state.
+    Column("version", BigInteger, nullable=False),
+    Column("balance", BigInteger, nullable=False),
+    Column("held", BigInteger, nullable=False),
+    Column("newest_ms", BigInteger, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+)
+
+groups = Table(
+    "groups",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("slug", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("suitable_for", Text, nullable=False),
+    Column("visibility", Text, nullable=False),
+    Column("custom_terms", Boolean, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+)
+
+group_revisions = Table(
+    "group_revisions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("group_id", Text, ForeignKey("groups.id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    # All that the group said as of this revision, the policy that calls are admitted under among it.
+    Column("policy", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("effective_from_ms", BigInteger, nullable=False),
+    Column("actor_id", Text, nullable=False),
+    Column("reason", Text),
+    Column("created_at_ms", BigInteger, nullable=False),
+    UniqueConstraint("group_id", "number"),
+)
+
+entitlements = Table(
+    "entitlements",
+    metadata,
+    Column("account_id", Text, ForeignKey("accounts.id"), primary_key=True),
+    Column("group_id", Text, ForeignKey("groups.id"), primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("terms", Text, nullable=False),
+    Column("expires_at_ms", BigInteger),
+    Column("actor_id", Text, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("updated_at_ms", BigInteger, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("public_id", Text, nullable=False, unique=True),
+    Column("key_hash", LargeBinary, nullable=False, unique=True),
+    Column("last_four", Text, nullable=False),
+    Column("account_id", Text, ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("user_id", Text, ForeignKey("users.id"), nullable=False),
+    Column("group_id", Text, ForeignKey("groups.id"), nullable=False, index=True),
+    Column("name", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("models", Text),
+    Column("allowed_ips", Text),
+    Column("credit_limit", BigInteger),
+    Column("spent", BigInteger, nullable=False),
+    Column("held", BigInteger, nullable=False),
+    Column("expires_at_ms", BigInteger),
+    Column("last_used_at_ms", BigInteger),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("revoked_at_ms", BigInteger),
+)
+
+management_keys = Table(
+    "management_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("user_id", Text, ForeignKey("users.id"), nullable=False, index=True),
+    Column("key_hash", LargeBinary, nullable=False, unique=True),
+    Column("last_four", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("revoked_at_ms", BigInteger),
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("maker", Text, nullable=False),
+    Column("context_window", BigInteger),
+    Column("max_output_tokens", BigInteger),
+    Column("state", Text, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("updated_at_ms", BigInteger, nullable=False),
+)
+
+price_revisions = Table(
+    "price_revisions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("model", Text, ForeignKey("models.name"), nullable=False),
+    Column("number", Integer, nullable=False),
+    # What was named, as nano-credits; every other class is resolved from it by rule and kept beside it.
+    Column("named", Text, nullable=False),
+    Column("prices", Text, nullable=False),
+    Column("steps", Text, nullable=False),
+    Column("effective_from_ms", BigInteger, nullable=False),
+    Column("actor_id", Text, nullable=False),
+    Column("reason", Text),
+    Column("created_at_ms", BigInteger, nullable=False),
+    UniqueConstraint("model", "number"),
+)
+
+upstreams = Table(
+    "upstreams",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("provider", Text, nullable=False),
+    Column("base_url", Text, nullable=False),
+    Column("credential_sealed", LargeBinary, nullable=False),
+    Column("credential_last_four", Text, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("weight", Integer, nullable=False),
+    Column("connect_timeout_ms", Integer, nullable=False),
+    Column("first_byte_timeout_ms", Integer, nullable=False),
+    Column("idle_timeout_ms", Integer, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("updated_at_ms", BigInteger, nullable=False),
+)
+
+# Which upstream carries which model, under which name there.
+routes = Table(
+    "routes",
+    metadata,
+    Column("upstream_id", Text, ForeignKey("upstreams.id"), primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("upstream_model", Text, nullable=False),
+    Index(None, "model"),
+)
+
+# A process that admits calls. Its holds expire with its lease, never by age.
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("process_id", Integer, nullable=False),
+    Column("started_at_ms", BigInteger, nullable=False),
+    Column("lease_until_ms", BigInteger, nullable=False),
+)
+
+calls = Table(
+    "calls",
+    metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("user_id", Text, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("group_id", Text, nullable=False),
+    Column("group_revision_id", Text, nullable=False),
+    Column("entitlement_id", Text),
+    Column("model", Text, nullable=False),
+    Column("price_revision_id", Text, nullable=False),
+    Column("surface", Text, nullable=False),
+    Column("stream", Boolean, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("worker_id", Text, nullable=False),
+    Column("hold", BigInteger, nullable=False),
+    Column("charge", BigInteger, nullable=False),
+    Column("absorbed", BigInteger, nullable=False),
+    Column("refunded", BigInteger, nullable=False),
+    Column("cost", BigInteger, nullable=False),
+    Column("multiplier_ppm", BigInteger, nullable=False),
+    Column("multiplier_rule", Text, nullable=False),
+    # The limits of the call's own terms and the day it counts for, so that I9 can be re-derived.
+    Column("requests_per_minute", BigInteger),
+    Column("requests_per_day", BigInteger),
+    Column("day_ordinal", Integer, nullable=False),
+    Column("admitted_at_ms", BigInteger, nullable=False),
+    Column("resolved_at_ms", BigInteger),
+    Column("end_reason", Text),
+    Column("usage", Text),
+    Column("usage_source", Text),
+    Column("prices", Text),
+    Column("input_units", BigInteger, nullable=False),
+    Column("output_units", BigInteger, nullable=False),
+    Column("upstream_id", Text),
+    Column("attempts", Text),
+    Column("status", Integer),
+    Column("flag", Text),
+    Column("first_byte_ms", Integer),
+    Column("duration_ms", Integer),
+    sqlite_with_rowid=False,
+)
+Index("ix_calls_id", calls.c.id)
+Index(
+    "ix_calls_held",
+    calls.c.worker_id,
+    sqlite_where=calls.c.state == text("'held'"),
+    postgresql_where=calls.c.state == text("'held'"),
+)
+
+ledger_entries = Table(
+    "ledger_entries",
+    metadata,
+    Column("account_id", Text, primary_key=True),
+    # A charge's id is made from its call's, so that a second charge of a call cannot be written (I5).
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("balance_after", BigInteger, nullable=False),
+    Column("call_id", Text),
+    Column("reason", Text),
+    Column("actor_id", Text),
+    Column("created_at_ms", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index("ix_ledger_entries_id", ledger_entries.c.id)
+
+rate_windows = Table(
+    "rate_windows",
+    metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("group_id", Text, primary_key=True),
+    Column("newest_second", BigInteger, nullable=False),
+    Column("slots", LargeBinary, nullable=False),
+    Column("day_ordinal", Integer, nullable=False),
+    Column("day_count", BigInteger, nullable=False),
+)
+
+# Rollups: what charts are drawn from, written in the settling transaction.
+usage_hours = Table(
+    "usage_hours",
+    metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("hour", Integer, primary_key=True),
+    Column("key_id", Text, primary_key=True),
+    Column("group_id", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("calls", BigInteger, nullable=False),
+    Column("input_units", BigInteger, nullable=False),
+    Column("output_units", BigInteger, nullable=False),
+    Column("charge", BigInteger, nullable=False),
+    Column("absorbed", BigInteger, nullable=False),
+    Column("cost", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+refused_hours = Table(
+    "refused_hours",
+    metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("hour", Integer, primary_key=True),
+    Column("key_id", Text, primary_key=True),
+    Column("group_id", Text, primary_key=True),
+    Column("code", Text, primary_key=True),
+    Column("calls", BigInteger, nullable=False),
+)
+
+# The last 1,000 per account, best effort.
+refused_calls = Table(
+    "refused_calls",
+    metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("key_id", Text, nullable=False),
+    Column("group_id", Text, nullable=False),
+    Column("model", Text),
+    Column("surface", Text, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("refused_at_ms", BigInteger, nullable=False),
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("actor_id", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("subject_kind", Text, nullable=False),
+    Column("subject_id", Text, nullable=False),
+    Column("before", Text),
+    Column("after", Text),
+)
+Index(
+    "ix_audit_log_subject_kind_subject_id_id",
+    audit_log.c.subject_kind,
+    audit_log.c.subject_id,
+    audit_log.c.id,
+)
+
+upgrade_requests = Table(
+    "upgrade_requests",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account_id", Text, ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("group_id", Text, ForeignKey("groups.id"), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("answer", Text),
+    Column("decided_by", Text),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("decided_at_ms", BigInteger),
+)
+
+# Answers of money POSTs, so that a repeated one is answered again instead of done again.
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("actor_id", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("request_hash", LargeBinary, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+)
