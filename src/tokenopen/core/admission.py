@@ -16,6 +16,7 @@ from tokenopen.core.errors import (
     KeyCreditLimitReached,
     Refusal,
     RpmExceeded,
+    StorageUnavailable,
     TpdExceeded,
 )
 from tokenopen.core.estimate import Quote
@@ -36,10 +37,14 @@ class OpenCall:
 
 @dataclass(slots=True, kw_only=True)
 class Books:
-    """The rows of one transaction, read after their locks were taken, with the versions and the time."""
+    """The rows of one transaction, read after their locks were taken, with the versions and the time.
+
+    ``repeated`` says that an earlier try of the same items may have committed.
+    """
 
     now_ms: int
     catalog_version: int
+    repeated: bool = False
     accounts: Mapping[str, AccountBook]
     keys: Mapping[str, KeyBook]
     windows: dict[tuple[str, str], RateWindow]
@@ -212,9 +217,43 @@ def choose_output(quote: Quote, account: AccountBook, key: KeyBook) -> int | Ref
     )
 
 
+def _admitted_before(admission: Admission, call: OpenCall, books: Books) -> Admitted | Refusal:
+    """Answer an admission that an earlier try turns out to have written."""
+    if call.state != "held":
+        return StorageUnavailable()
+    facts, quote = admission.facts, admission.quote
+    account = books.accounts[facts.account_id]
+    window = books.windows[facts.account_id, facts.group_id]
+    capped = call.hold < quote.hold(quote.output_units)
+    return _admitted(admission, window, hold=call.hold, capped=capped, now_ms=account.newest_ms)
+
+
+def _admitted(
+    admission: Admission, window: RateWindow, *, hold: Nanocredits, capped: bool, now_ms: int
+) -> Admitted:
+    limits, quote = admission.facts.terms.limits, admission.quote
+    day = day_at(now_ms, admission.zone)
+    minute, today = limit_uses(
+        window,
+        per_minute=limits.requests_per_minute,
+        per_day=limits.requests_per_day,
+        now_ms=now_ms,
+        day=day,
+    )
+    cap = None
+    if capped:
+        assert quote.capped_output_units is not None
+        cap = quote.capped_output_units // quote.choices
+    return Admitted(
+        admitted_at_ms=now_ms, day=day, hold=hold, cap_output_tokens=cap, minute=minute, today=today
+    )
+
+
 def decide_admission(admission: Admission, books: Books, touched: Touched) -> Admitted | Stale | Refusal:
     """Admit the call into the books, or say why not. Limits first, then credit; a refusal changes nothing."""
     facts = admission.facts
+    if books.repeated and facts.call_id in books.calls:
+        return _admitted_before(admission, books.calls[facts.call_id], books)
     account = books.accounts.get(facts.account_id)
     key = books.keys.get(facts.key_id)
     if account is None or key is None:
@@ -235,29 +274,14 @@ def decide_admission(admission: Admission, books: Books, touched: Touched) -> Ad
         return output_units
 
     # Nothing refuses from here on.
-    quote, limits = admission.quote, facts.terms.limits
-    hold = quote.hold(output_units)
+    hold = admission.quote.hold(output_units)
     reserve(account, key, hold)
     window.count()
     account.newest_ms = key.last_used_at_ms = now_ms
     touched.add(facts)
     touched.windows.add((facts.account_id, facts.group_id))
-    minute, today = limit_uses(
-        window,
-        per_minute=limits.requests_per_minute,
-        per_day=limits.requests_per_day,
-        now_ms=now_ms,
-        day=day,
-    )
-    capped = output_units < quote.output_units
-    return Admitted(
-        admitted_at_ms=now_ms,
-        day=day,
-        hold=hold,
-        cap_output_tokens=output_units // quote.choices if capped else None,
-        minute=minute,
-        today=today,
-    )
+    capped = output_units < admission.quote.output_units
+    return _admitted(admission, window, hold=hold, capped=capped, now_ms=now_ms)
 
 
 def decide_resolution(resolution: Resolution, books: Books, touched: Touched) -> Resolved | AlreadyResolved:
@@ -268,6 +292,14 @@ def decide_resolution(resolution: Resolution, books: Books, touched: Touched) ->
     now_ms = account.newest_ms = max(books.now_ms, account.newest_ms)
     state = TRANSITIONS[call.state].get(outcome.resolution)
     if state is None:
+        if books.repeated and call.state == TRANSITIONS["held"][outcome.resolution]:
+            return Resolved(
+                state=call.state,
+                resolved_at_ms=now_ms,
+                charge=call.charge,
+                absorbed=Nanocredits(outcome.due - call.charge),
+                balance_after=account.balance,
+            )
         left = Nanocredits(call.charge - call.refunded)
         if not (resolution.must_not_cost and call.state == "settled" and left > 0):
             return AlreadyResolved(state=call.state)

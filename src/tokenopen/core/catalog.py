@@ -6,10 +6,12 @@ provider starts to report is never free: input-like classes fall back to ``input
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Literal
 
+from tokenopen.core.group import Group
 from tokenopen.core.money import Nanocredits
+from tokenopen.core.platform import Platform
 from tokenopen.core.usage import INPUT_CLASSES, OUTPUT_CLASSES, USAGE_CLASSES
 
 PER_CALL: Final = "per_call"
@@ -155,11 +157,16 @@ class Route:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
-    """Everything about models that calls need, as of one catalog version."""
+    """Everything that calls need and that is no account's own, as of one catalog version.
+
+    ``groups`` are by id, archived ones too; ``platform.default_group`` is a group's id.
+    """
 
     version: int
     models: Mapping[str, Model]
-    routes: Mapping[str, Sequence[Route]] = field(default_factory=dict)
+    routes: Mapping[str, Sequence[Route]]
+    groups: Mapping[str, Group]
+    platform: Platform
 
     def find_offered(self, name: str, now_ms: int) -> Model | None:
         """Return the model if calls may be made to it now: active, complete, and with a route."""

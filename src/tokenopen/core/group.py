@@ -85,6 +85,8 @@ class Group:
     name: str
     suitable_for: str
     visibility: Visibility
+    # Terms are made per customer: the multiplier is shown as "Custom".
+    custom_terms: bool
     state: GroupState
     revisions: Sequence[GroupRevision]
 

@@ -92,8 +92,11 @@ class Storage(Protocol):
     async def load_catalog(self) -> Catalog:
         """Return models, prices, routes, groups and platform settings, all of one catalog version."""
 
-    async def find_caller(self, key_hash: bytes, catalog: Catalog) -> Caller | None:
-        """Return the caller behind a key's keyed hash, or None. Groups are the catalog's."""
+    async def find_caller(self, key_hash: bytes, catalog: Catalog) -> Caller | Stale | None:
+        """Return the caller behind a key's keyed hash, or None.
+
+        The group is the catalog's; STALE where the catalog is older than the key's group.
+        """
 
     async def find_versions(self, account_id: str) -> Versions:
         """Return the versions as they are now."""

@@ -1,0 +1,46 @@
+"""Bringing a database's schema up to date."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine
+
+MIGRATIONS_DIR = Path(__file__).with_name("migrations")
+
+
+class SchemaTooNew(Exception):
+    """The database was written by a newer TokenOpen; the text says what to do."""
+
+
+def alembic_config(connection: Connection | None = None) -> Config:
+    """Return alembic's configuration, bound to a connection where one is given."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS_DIR))
+    config.attributes["connection"] = connection
+    return config
+
+
+def upgrade_schema(connection: Connection) -> None:
+    """Carry out the migrations that the database lacks. Raises SchemaTooNew."""
+    config = alembic_config(connection)
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    current = MigrationContext.configure(connection).get_current_revision()
+    if current is not None and current not in known:
+        raise SchemaTooNew(
+            f"The database's schema ({current}) is newer than this TokenOpen knows. "
+            "Start the version that wrote it, or a newer one."
+        )
+    command.upgrade(config, "head")
+
+
+def upgrade_sqlite(path: Path) -> None:
+    """Create the database file where there is none, and bring its schema up to date."""
+    engine = create_engine(f"sqlite:///{path}")
+    try:
+        with engine.begin() as connection:
+            upgrade_schema(connection)
+    finally:
+        engine.dispose()

@@ -1,0 +1,244 @@
+"""SQLite: the embedded engine. One process, one connection that writes and checkpoints.
+
+The data directory is locked for the life of the process. Where the disk is full or the file cannot be
+written every method raises StorageAway, and works again without a restart once it can be. Readers open
+the file read-only; SQLite before 3.51.3 can corrupt a WAL that two connections write at once.
+"""
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import ClauseElement
+from sqlalchemy.dialects import sqlite as sqlite_dialects
+
+from tokenopen.core.admission import Stale
+from tokenopen.core.call import CallFacts
+from tokenopen.core.caller import Caller
+from tokenopen.core.catalog import Catalog
+from tokenopen.ports.clock import Clock
+from tokenopen.ports.storage import Batch, BatchAnswer, OutcomeUnknown, StorageAway, Transaction, Versions
+from tokenopen.storage import directory, worker
+from tokenopen.storage.sqlite_till import post_batch
+from tokenopen.storage.statement import render
+
+DATABASE_FILE: Final = "tokenopen.sqlite3"
+LOCK_FILE: Final = "tokenopen.lock"
+_DIALECT: Final = sqlite_dialects.dialect(paramstyle="qmark")
+_READERS_MAX: Final = 4
+
+
+class DataDirectoryUnusable(Exception):
+    """The data directory is locked by another process or cannot be written; the text says what to do."""
+
+
+def lock_data_directory(data_dir: Path) -> int:
+    """Create the directory where needed, lock it for this process, and return the lock's descriptor.
+
+    Raises DataDirectoryUnusable. The lock goes with the process, however that ends.
+    """
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise DataDirectoryUnusable(
+            f"The data directory {data_dir} cannot be written ({error.strerror}). "
+            "Give this user the right to it, or set TOKENOPEN_DATA_DIR to another directory."
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise DataDirectoryUnusable(
+            f"The data directory {data_dir} is in use by another TokenOpen. Stop that one, "
+            "set TOKENOPEN_DATA_DIR to another directory, or use PostgreSQL for more than one process."
+        ) from error
+    return descriptor
+
+
+def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    """Return a connection in autocommit mode; a read-only one can change nothing."""
+    mode = "ro" if read_only else "rwc"
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
+    )
+    connection.execute("PRAGMA busy_timeout = 5000")
+    if read_only:
+        connection.execute("PRAGMA query_only = ON")
+    else:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("PRAGMA cache_size = -65536")
+    return connection
+
+
+class _SqliteTransaction:
+    """A control-plane transaction. Reads of a pooled connection run in a thread, writes on the loop."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, now_ms: int, executor: ThreadPoolExecutor | None
+    ) -> None:
+        self._connection = connection
+        self._executor = executor
+        self.now_ms = now_ms
+
+    def _run(self, statement: ClauseElement) -> sqlite3.Cursor:
+        sql, parameters = render(statement, _DIALECT)
+        return self._connection.execute(sql, parameters)
+
+    def _fetch(self, statement: ClauseElement) -> list[dict[str, Any]]:
+        cursor = self._run(statement)
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+
+    async def fetch_all(self, statement: ClauseElement) -> Sequence[Mapping[str, Any]]:
+        if self._executor is None:
+            return self._fetch(statement)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._fetch, statement)
+
+    async def fetch_one(self, statement: ClauseElement) -> Mapping[str, Any] | None:
+        rows = await self.fetch_all(statement)
+        return rows[0] if rows else None
+
+    async def execute(self, statement: ClauseElement) -> int:
+        return self._run(statement).rowcount
+
+
+class SqliteStorage:
+    """The Storage port on SQLite. Open it after the schema has been brought up to date."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+        self._writer = connect(path, read_only=False)
+        # Who holds it owns the writing connection: one batch or one control-plane transaction at a time.
+        self._turn = asyncio.Lock()
+        # COMMIT waits for the disk; on a thread of its own it keeps the loop free meanwhile.
+        self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        self._readers = ThreadPoolExecutor(_READERS_MAX, thread_name_prefix="read")
+        self._idle_readers: list[sqlite3.Connection] = []
+        self._directory_reader = connect(path, read_only=True)
+
+    async def post(self, batch: Batch) -> BatchAnswer:
+        async with self._turn:
+            try:
+                self._writer.execute("BEGIN")
+                answer, written = post_batch(self._writer, batch, now_ms=self._clock.now_ms())
+            except sqlite3.OperationalError as error:
+                self._roll_back()
+                raise StorageAway(str(error)) from error
+            except BaseException:
+                self._roll_back()
+                raise
+            if written:
+                await self._commit()
+            else:
+                self._roll_back()
+            return answer
+
+    async def _commit(self) -> None:
+        commit = asyncio.get_running_loop().run_in_executor(self._committer, self._writer.execute, "COMMIT")
+        try:
+            # Shielded: a caller that gives up must not let the next transaction begin inside this one.
+            await asyncio.shield(commit)
+        except asyncio.CancelledError:
+            await asyncio.wait([commit])
+            raise
+        except sqlite3.Error as error:
+            self._roll_back()
+            raise OutcomeUnknown(str(error)) from error
+
+    def _roll_back(self) -> None:
+        if self._writer.in_transaction:
+            self._writer.execute("ROLLBACK")
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[Transaction]:
+        async with self._turn:
+            try:
+                self._writer.execute("BEGIN IMMEDIATE")
+                yield _SqliteTransaction(self._writer, self._clock.now_ms(), None)
+            except sqlite3.OperationalError as error:
+                self._roll_back()
+                raise StorageAway(str(error)) from error
+            except BaseException:
+                self._roll_back()
+                raise
+            await self._commit()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Transaction]:
+        try:
+            connection = (
+                self._idle_readers.pop() if self._idle_readers else connect(self._path, read_only=True)
+            )
+            connection.execute("BEGIN")
+        except sqlite3.OperationalError as error:
+            raise StorageAway(str(error)) from error
+        try:
+            yield _SqliteTransaction(connection, self._clock.now_ms(), self._readers)
+        except sqlite3.OperationalError as error:
+            raise StorageAway(str(error)) from error
+        finally:
+            connection.execute("ROLLBACK")
+            if len(self._idle_readers) < _READERS_MAX:
+                self._idle_readers.append(connection)
+            else:
+                connection.close()
+
+    @asynccontextmanager
+    async def _look_up(self) -> AsyncIterator[Transaction]:
+        """A snapshot on the loop's own thread, for the few rows that a call is resolved with."""
+        connection = self._directory_reader
+        try:
+            connection.execute("BEGIN")
+            yield _SqliteTransaction(connection, self._clock.now_ms(), None)
+        except sqlite3.OperationalError as error:
+            raise StorageAway(str(error)) from error
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+    async def load_catalog(self) -> Catalog:
+        async with self._look_up() as tx:
+            return await directory.load_catalog(tx)
+
+    async def find_caller(self, key_hash: bytes, catalog: Catalog) -> Caller | Stale | None:
+        async with self._look_up() as tx:
+            return await directory.find_caller(tx, key_hash, catalog)
+
+    async def find_versions(self, account_id: str) -> Versions:
+        async with self._look_up() as tx:
+            return await directory.find_versions(tx, account_id)
+
+    async def register_worker(self, worker_id: str, *, lease_ms: int) -> None:
+        async with self.write() as tx:
+            await worker.register_worker(tx, worker_id, lease_ms=lease_ms)
+
+    async def renew_lease(self, worker_id: str, *, lease_ms: int) -> bool:
+        async with self.write() as tx:
+            return await worker.renew_lease(tx, worker_id, lease_ms=lease_ms)
+
+    async def retire_worker(self, worker_id: str) -> None:
+        async with self.write() as tx:
+            await worker.retire_worker(tx, worker_id)
+
+    async def list_orphans(self, *, limit: int) -> Sequence[CallFacts]:
+        async with self.read() as tx:
+            return await worker.list_orphans(tx, limit=limit)
+
+    async def close(self) -> None:
+        async with self._turn:
+            self._committer.shutdown()
+            self._readers.shutdown()
+            for connection in (*self._idle_readers, self._directory_reader, self._writer):
+                connection.close()
+            self._idle_readers.clear()
