@@ -124,6 +124,8 @@ class Resolved:
     absorbed: Nanocredits = ZERO
     refund: Nanocredits = ZERO
     balance_after: Nanocredits = ZERO
+    # Of the ledger entry that was written, if one was.
+    entry_number: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -305,7 +307,11 @@ def decide_resolution(resolution: Resolution, books: Books, touched: Touched) ->
             return AlreadyResolved(state=call.state)
         touched.accounts.add(facts.account_id)
         return Resolved(
-            state=call.state, resolved_at_ms=now_ms, refund=left, balance_after=account.post(left)
+            state=call.state,
+            resolved_at_ms=now_ms,
+            refund=left,
+            balance_after=account.post(left),
+            entry_number=account.entry_count,
         )
     touched.add(facts)
     if outcome.resolution == "settle":
@@ -320,4 +326,5 @@ def decide_resolution(resolution: Resolution, books: Books, touched: Touched) ->
         charge=charge,
         absorbed=absorbed,
         balance_after=account.balance,
+        entry_number=account.entry_count,
     )

@@ -19,8 +19,10 @@ EntryKind = Literal["top_up", "charge", "refund", "adjustment"]
 class LedgerEntry:
     """One immutable change of a balance. ``amount`` is negative where the balance falls."""
 
-    id: str
     account_id: str
+    # 1, 2, 3 ... within the account, so that the balances after each entry form a chain (I6).
+    number: int
+    id: str
     kind: EntryKind
     amount: Nanocredits
     balance_after: Nanocredits
@@ -44,6 +46,8 @@ class AccountBook:
     held: Nanocredits
     # Time as this account has seen it: never earlier than the newest time on the row.
     newest_ms: int
+    # How many ledger entries the account has: the number of its newest one.
+    entry_count: int = 0
 
     @property
     def available(self) -> Nanocredits:
@@ -58,6 +62,7 @@ class AccountBook:
     def post(self, amount: int) -> Nanocredits:
         """Change the balance by a ledger entry's amount and return the balance after it.
 
+        The entry's number is ``entry_count`` afterwards.
         Raises BalanceOutOfBounds, with nothing changed.
         """
         if self.available + amount < 0:
@@ -65,6 +70,7 @@ class AccountBook:
         if self.balance + amount > AMOUNT_MAX:
             raise BalanceOutOfBounds("the balance would go beyond what an account may hold")
         self.balance = Nanocredits(self.balance + amount)
+        self.entry_count += 1
         self.assert_sound()
         return self.balance
 

@@ -66,6 +66,8 @@ accounts = Table(
     Column("balance", BigInteger, nullable=False),
     Column("held", BigInteger, nullable=False),
     Column("newest_ms", BigInteger, nullable=False),
+    # How many ledger entries the account has.
+    Column("entry_count", BigInteger, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
 )
 
@@ -271,8 +273,10 @@ ledger_entries = Table(
     "ledger_entries",
     metadata,
     Column("account_id", Text, primary_key=True),
+    # 1, 2, 3 ... within the account, so that the balances after each entry form a chain (I6).
+    Column("number", BigInteger, primary_key=True),
     # A charge's id is made from its call's, so that a second charge of a call cannot be written (I5).
-    Column("id", Text, primary_key=True),
+    Column("id", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("amount", BigInteger, nullable=False),
     Column("balance_after", BigInteger, nullable=False),
@@ -280,9 +284,9 @@ ledger_entries = Table(
     Column("reason", Text),
     Column("actor_id", Text),
     Column("created_at_ms", BigInteger, nullable=False),
+    UniqueConstraint("id", "account_id"),
     sqlite_with_rowid=False,
 )
-Index("ix_ledger_entries_id", ledger_entries.c.id)
 
 rate_windows = Table(
     "rate_windows",

@@ -28,7 +28,7 @@ from tokenopen.storage.policy import encode_json
 
 SELECT_CATALOG_VERSION: Final = "SELECT value FROM versions WHERE name = 'catalog'"
 SELECT_ACCOUNTS: Final = """
-    SELECT id, version, balance, held, newest_ms FROM accounts
+    SELECT id, version, balance, held, newest_ms, entry_count FROM accounts
     WHERE id IN (SELECT value FROM json_each(?))"""
 SELECT_KEYS: Final = """
     SELECT id, spent, held, credit_limit, last_used_at_ms FROM api_keys
@@ -40,7 +40,9 @@ SELECT_CALLS: Final = """
     SELECT c.id, c.state, c.hold, c.charge, c.refunded
     FROM json_each(?) AS wanted JOIN calls AS c
       ON c.account_id = json_extract(wanted.value, '$[0]') AND c.id = json_extract(wanted.value, '$[1]')"""
-UPDATE_ACCOUNT: Final = "UPDATE accounts SET balance = ?, held = ?, newest_ms = ? WHERE id = ?"
+UPDATE_ACCOUNT: Final = (
+    "UPDATE accounts SET balance = ?, held = ?, newest_ms = ?, entry_count = ? WHERE id = ?"
+)
 UPDATE_KEY: Final = "UPDATE api_keys SET spent = ?, held = ?, last_used_at_ms = ? WHERE id = ?"
 UPSERT_WINDOW: Final = """
     INSERT INTO rate_windows (newest_second, slots, day_ordinal, day_count, account_id, group_id)
@@ -60,8 +62,9 @@ RESOLVE_CALL: Final = """
     WHERE account_id = ? AND id = ?"""
 REFUND_CALL: Final = "UPDATE calls SET refunded = refunded + ? WHERE account_id = ? AND id = ?"
 INSERT_ENTRY: Final = """
-    INSERT INTO ledger_entries (id, account_id, kind, amount, balance_after, call_id, reason, created_at_ms)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
+    INSERT INTO ledger_entries (account_id, number, id, kind, amount, balance_after, call_id, reason,
+      created_at_ms)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 UPSERT_USAGE_HOUR: Final = """
     INSERT INTO usage_hours (account_id, hour, key_id, group_id, model,
       calls, input_units, output_units, charge, absorbed, cost)
@@ -111,10 +114,7 @@ def _read_books(connection: sqlite3.Connection, batch: Batch, now_ms: int) -> Bo
         now_ms=now_ms,
         catalog_version=catalog_version,
         repeated=batch.repeated,
-        accounts={
-            row[0]: AccountBook(id=row[0], version=row[1], balance=row[2], held=row[3], newest_ms=row[4])
-            for row in connection.execute(SELECT_ACCOUNTS, (account_ids,))
-        },
+        accounts={row[0]: _account_book(row) for row in connection.execute(SELECT_ACCOUNTS, (account_ids,))},
         keys={
             row[0]: KeyBook(id=row[0], spent=row[1], held=row[2], credit_limit=row[3], last_used_at_ms=row[4])
             for row in connection.execute(SELECT_KEYS, (key_ids,))
@@ -133,6 +133,12 @@ def _read_books(connection: sqlite3.Connection, batch: Batch, now_ms: int) -> Bo
         }
         if look_up
         else {},
+    )
+
+
+def _account_book(row: tuple[Any, ...]) -> AccountBook:
+    return AccountBook(
+        id=row[0], version=row[1], balance=row[2], held=row[3], newest_ms=row[4], entry_count=row[5]
     )
 
 
@@ -223,7 +229,17 @@ def _entry_row(item: Resolution, answer: Resolved) -> tuple[Any, ...]:
         entry_id, kind, amount, reason = new_id("led", at_ms), "refund", int(answer.refund), REFUND_REASON
     else:
         entry_id, kind, amount, reason = charge_entry_id(call_id), "charge", -answer.charge, None
-    return (entry_id, item.facts.account_id, kind, amount, answer.balance_after, call_id, reason, at_ms)
+    return (
+        item.facts.account_id,
+        answer.entry_number,
+        entry_id,
+        kind,
+        amount,
+        answer.balance_after,
+        call_id,
+        reason,
+        at_ms,
+    )
 
 
 def _usage_rows(settled: Iterable[SettledCall]) -> list[tuple[Any, ...]]:
@@ -240,7 +256,10 @@ def _usage_rows(settled: Iterable[SettledCall]) -> list[tuple[Any, ...]]:
 
 def _write_books(connection: sqlite3.Connection, books: Books, touched: Touched) -> None:
     for account in (books.accounts[account_id] for account_id in touched.accounts):
-        connection.execute(UPDATE_ACCOUNT, (account.balance, account.held, account.newest_ms, account.id))
+        connection.execute(
+            UPDATE_ACCOUNT,
+            (account.balance, account.held, account.newest_ms, account.entry_count, account.id),
+        )
     for key in (books.keys[key_id] for key_id in touched.keys):
         connection.execute(UPDATE_KEY, (key.spent, key.held, key.last_used_at_ms, key.id))
     for names in touched.windows:

@@ -106,6 +106,7 @@ def upgrade() -> None:
     op.create_table(
         "ledger_entries",
         sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("amount", sa.BigInteger(), nullable=False),
@@ -114,12 +115,10 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("actor_id", sa.Text(), nullable=True),
         sa.Column("created_at_ms", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("account_id", "id", name=op.f("pk_ledger_entries")),
+        sa.PrimaryKeyConstraint("account_id", "number", name=op.f("pk_ledger_entries")),
+        sa.UniqueConstraint("id", "account_id", name=op.f("uq_ledger_entries_id_account_id")),
         sqlite_with_rowid=False,
     )
-    with op.batch_alter_table("ledger_entries", schema=None) as batch_op:
-        batch_op.create_index("ix_ledger_entries_id", ["id"], unique=False)
-
     op.create_table(
         "models",
         sa.Column("name", sa.Text(), nullable=False),
@@ -246,6 +245,7 @@ def upgrade() -> None:
         sa.Column("balance", sa.BigInteger(), nullable=False),
         sa.Column("held", sa.BigInteger(), nullable=False),
         sa.Column("newest_ms", sa.BigInteger(), nullable=False),
+        sa.Column("entry_count", sa.BigInteger(), nullable=False),
         sa.Column("created_at_ms", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_accounts_user_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_accounts")),
