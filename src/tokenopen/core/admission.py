@@ -289,7 +289,11 @@ def decide_admission(admission: Admission, books: Books, touched: Touched) -> Ad
 def decide_resolution(resolution: Resolution, books: Books, touched: Touched) -> Resolved | AlreadyResolved:
     """Resolve the call's hold in the books, once; a second time changes nothing and says so."""
     facts, outcome = resolution.facts, resolution.outcome
-    call = books.calls[facts.call_id]
+    call = books.calls.get(facts.call_id)
+    if call is None and outcome.resolution == "void":
+        # An admission whose outcome was unknown turns out not to have happened: there is nothing to void.
+        return AlreadyResolved(state="voided")
+    assert call is not None, f"{facts.call_id} was never admitted"
     account, key = books.accounts[facts.account_id], books.keys[facts.key_id]
     now_ms = account.newest_ms = max(books.now_ms, account.newest_ms)
     state = TRANSITIONS[call.state].get(outcome.resolution)

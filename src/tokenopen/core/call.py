@@ -63,7 +63,6 @@ class Outcome:
     resolution: Resolution
     end_reason: EndReason
     due: Nanocredits = ZERO
-    cost: Nanocredits = ZERO
     usage_json: str | None = None
     usage_source: str | None = None
     prices_json: str | None = None

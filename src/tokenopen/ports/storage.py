@@ -59,8 +59,9 @@ class BatchAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Versions:
-    """What cached terms are compared with. ``account`` is None where there is no such account."""
+    """What cached terms are compared with, and the database's time. ``account`` is None where there is none."""
 
+    now_ms: int
     catalog: int
     account: int | None
 
@@ -98,7 +99,7 @@ class Storage(Protocol):
         The group is the catalog's; STALE where the catalog is older than the key's group.
         """
 
-    async def find_versions(self, account_id: str) -> Versions:
+    async def find_versions(self, account_id: str | None) -> Versions:
         """Return the versions as they are now."""
 
     async def register_worker(self, worker_id: str, *, lease_ms: int) -> None:

@@ -189,9 +189,11 @@ async def find_caller(tx: Transaction, key_hash: bytes, catalog: Catalog) -> Cal
     )
 
 
-async def find_versions(tx: Transaction, account_id: str) -> Versions:
+async def find_versions(tx: Transaction, account_id: str | None) -> Versions:
     """Return the versions that cached terms are compared with."""
     catalog = await tx.fetch_one(select(schema.versions.c.value).where(schema.versions.c.name == "catalog"))
     account = await tx.fetch_one(select(schema.accounts.c.version).where(schema.accounts.c.id == account_id))
     assert catalog is not None
-    return Versions(catalog=catalog["value"], account=None if account is None else account["version"])
+    return Versions(
+        now_ms=tx.now_ms, catalog=catalog["value"], account=None if account is None else account["version"]
+    )

@@ -238,7 +238,6 @@ calls = Table(
     Column("charge", BigInteger, nullable=False),
     Column("absorbed", BigInteger, nullable=False),
     Column("refunded", BigInteger, nullable=False),
-    Column("cost", BigInteger, nullable=False),
     Column("multiplier_ppm", BigInteger, nullable=False),
     Column("multiplier_rule", Text, nullable=False),
     # The limits of the call's own terms and the day it counts for, so that I9 can be re-derived.
@@ -313,7 +312,6 @@ usage_hours = Table(
     Column("output_units", BigInteger, nullable=False),
     Column("charge", BigInteger, nullable=False),
     Column("absorbed", BigInteger, nullable=False),
-    Column("cost", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
 

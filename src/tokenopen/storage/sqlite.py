@@ -196,7 +196,10 @@ class SqliteStorage:
 
     @asynccontextmanager
     async def _look_up(self) -> AsyncIterator[Transaction]:
-        """A snapshot on the loop's own thread, for the few rows that a call is resolved with."""
+        """A snapshot on the loop's own thread, for the few rows that a call is resolved with.
+
+        Nothing inside waits, so one connection serves all: no two look-ups are ever under way at once.
+        """
         connection = self._directory_reader
         try:
             connection.execute("BEGIN")
@@ -215,12 +218,14 @@ class SqliteStorage:
         async with self._look_up() as tx:
             return await directory.find_caller(tx, key_hash, catalog)
 
-    async def find_versions(self, account_id: str) -> Versions:
+    async def find_versions(self, account_id: str | None) -> Versions:
         async with self._look_up() as tx:
             return await directory.find_versions(tx, account_id)
 
     async def register_worker(self, worker_id: str, *, lease_ms: int) -> None:
         async with self.write() as tx:
+            # The data directory is this process's alone, so no other worker can be alive.
+            await worker.forget_workers(tx)
             await worker.register_worker(tx, worker_id, lease_ms=lease_ms)
 
     async def renew_lease(self, worker_id: str, *, lease_ms: int) -> bool:

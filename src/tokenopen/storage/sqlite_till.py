@@ -51,12 +51,12 @@ UPSERT_WINDOW: Final = """
       slots = excluded.slots, day_ordinal = excluded.day_ordinal, day_count = excluded.day_count"""
 INSERT_CALL: Final = """
     INSERT INTO calls (id, account_id, user_id, key_id, group_id, group_revision_id, entitlement_id, model,
-      price_revision_id, surface, stream, state, worker_id, hold, charge, absorbed, refunded, cost,
+      price_revision_id, surface, stream, state, worker_id, hold, charge, absorbed, refunded,
       multiplier_ppm, multiplier_rule, requests_per_minute, requests_per_day, day_ordinal, admitted_at_ms,
       input_units, output_units)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'held', ?, ?, 0, 0, 0, 0, ?, ?, ?, ?, ?, ?, 0, 0)"""
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'held', ?, ?, 0, 0, 0, ?, ?, ?, ?, ?, ?, 0, 0)"""
 RESOLVE_CALL: Final = """
-    UPDATE calls SET state = ?, charge = ?, absorbed = ?, cost = ?, resolved_at_ms = ?, end_reason = ?,
+    UPDATE calls SET state = ?, charge = ?, absorbed = ?, resolved_at_ms = ?, end_reason = ?,
       usage = ?, usage_source = ?, prices = ?, input_units = ?, output_units = ?, upstream_id = ?,
       attempts = ?, status = ?, flag = ?, first_byte_ms = ?, duration_ms = ?
     WHERE account_id = ? AND id = ?"""
@@ -67,12 +67,12 @@ INSERT_ENTRY: Final = """
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 UPSERT_USAGE_HOUR: Final = """
     INSERT INTO usage_hours (account_id, hour, key_id, group_id, model,
-      calls, input_units, output_units, charge, absorbed, cost)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+      calls, input_units, output_units, charge, absorbed)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (account_id, hour, key_id, group_id, model) DO UPDATE SET
       calls = calls + excluded.calls, input_units = input_units + excluded.input_units,
       output_units = output_units + excluded.output_units, charge = charge + excluded.charge,
-      absorbed = absorbed + excluded.absorbed, cost = cost + excluded.cost"""
+      absorbed = absorbed + excluded.absorbed"""
 
 REFUND_REASON: Final = "The call was answered with an error of the service."
 _HOUR_MS: Final = 3_600_000
@@ -204,7 +204,6 @@ def _resolution_row(item: Resolution, answer: Resolved) -> tuple[Any, ...]:
         answer.state,
         answer.charge,
         answer.absorbed,
-        outcome.cost,
         answer.resolved_at_ms,
         outcome.end_reason,
         outcome.usage_json,
@@ -243,12 +242,12 @@ def _entry_row(item: Resolution, answer: Resolved) -> tuple[Any, ...]:
 
 
 def _usage_rows(settled: Iterable[SettledCall]) -> list[tuple[Any, ...]]:
-    sums: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0, 0, 0, 0, 0, 0])
+    sums: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0, 0, 0, 0, 0])
     for item, answer in settled:
         facts, outcome = item.facts, item.outcome
         hour = answer.resolved_at_ms // _HOUR_MS
         total = sums[facts.account_id, hour, facts.key_id, facts.group_id, facts.model]
-        added = (1, outcome.input_units, outcome.output_units, answer.charge, answer.absorbed, outcome.cost)
+        added = (1, outcome.input_units, outcome.output_units, answer.charge, answer.absorbed)
         for index, value in enumerate(added):
             total[index] += value
     return [(*names, *total) for names, total in sums.items()]

@@ -30,6 +30,11 @@ async def register_worker(tx: Transaction, worker_id: str, *, lease_ms: int) -> 
     )
 
 
+async def forget_workers(tx: Transaction) -> None:
+    """Forget every worker; their open calls are orphans from then on."""
+    await tx.execute(delete(workers))
+
+
 async def renew_lease(tx: Transaction, worker_id: str, *, lease_ms: int) -> bool:
     """Extend a lease that has not lapsed; tell whether it was."""
     changed = await tx.execute(

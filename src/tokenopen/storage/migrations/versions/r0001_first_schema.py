@@ -47,7 +47,6 @@ def upgrade() -> None:
         sa.Column("charge", sa.BigInteger(), nullable=False),
         sa.Column("absorbed", sa.BigInteger(), nullable=False),
         sa.Column("refunded", sa.BigInteger(), nullable=False),
-        sa.Column("cost", sa.BigInteger(), nullable=False),
         sa.Column("multiplier_ppm", sa.BigInteger(), nullable=False),
         sa.Column("multiplier_rule", sa.Text(), nullable=False),
         sa.Column("requests_per_minute", sa.BigInteger(), nullable=True),
@@ -203,7 +202,6 @@ def upgrade() -> None:
         sa.Column("output_units", sa.BigInteger(), nullable=False),
         sa.Column("charge", sa.BigInteger(), nullable=False),
         sa.Column("absorbed", sa.BigInteger(), nullable=False),
-        sa.Column("cost", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint(
             "account_id", "hour", "key_id", "group_id", "model", name=op.f("pk_usage_hours")
         ),
