@@ -1,0 +1,158 @@
+"""Users: created by administrators, each with an account; suspended and made administrators by them."""
+
+import asyncio
+from dataclasses import replace
+from typing import Final, TypedDict
+
+from argon2 import PasswordHasher
+
+from tokenopen.control.actor import Actor
+from tokenopen.control.audit_log import record_change
+from tokenopen.control.page import Page, PageRequest, cut_page
+from tokenopen.core.errors import Conflict, NotFound
+from tokenopen.core.identifier import new_id
+from tokenopen.core.money import ZERO
+from tokenopen.core.user import Role, User, UserState
+from tokenopen.ports.storage import Transaction
+from tokenopen.storage import user as storage
+from tokenopen.storage.version import bump_account_version, lock_account, lock_catalog
+
+_hasher: Final = PasswordHasher()
+
+
+class UserChanges(TypedDict, total=False):
+    """What a PATCH of a user may hold."""
+
+    name: str
+    role: Role
+    state: UserState
+
+
+async def hash_password(password: str) -> str:
+    """Return what is stored of a password: Argon2id. Slow on purpose, so never inside a transaction."""
+    return await asyncio.to_thread(_hasher.hash, password)
+
+
+def _describe(user: User) -> dict[str, object]:
+    return {
+        "email": user.email,
+        "name": user.name,
+        "role": user.role,
+        "state": user.state,
+        "account_id": user.account_id,
+    }
+
+
+async def find_user(tx: Transaction, actor: Actor, user_id: str) -> User:
+    """Return a user: oneself, or as an administrator anybody. Refuses NotFound."""
+    if user_id != actor.user_id:
+        actor.require_administrator()
+    user = await storage.find_user(tx, user_id)
+    if user is None:
+        raise NotFound(f"There is no user {user_id}.")
+    return user
+
+
+async def list_users(
+    tx: Transaction,
+    actor: Actor,
+    *,
+    page: PageRequest,
+    email: str | None = None,
+    role: Role | None = None,
+    state: UserState | None = None,
+) -> Page[User]:
+    """Return users, newest first."""
+    actor.require_administrator()
+    users = await storage.list_users(
+        tx,
+        email=None if email is None else email.lower(),
+        role=role,
+        state=state,
+        before_id=page.after,
+        limit=page.fetch,
+    )
+    return cut_page(users, page, cursor_of=lambda user: user.id)
+
+
+async def create_user(
+    tx: Transaction, actor: Actor, *, email: str, name: str, role: Role, password_hash: str | None
+) -> User:
+    """Create a user and their account, which has no credit yet. Refuses Conflict where the mail is taken."""
+    actor.require_administrator()
+    return await store_user(tx, actor, email=email, name=name, role=role, password_hash=password_hash)
+
+
+async def store_user(
+    tx: Transaction, actor: Actor | None, *, email: str, name: str, role: Role, password_hash: str | None
+) -> User:
+    """Store a new user; without an actor, on the first start, they are their own."""
+    email = email.lower()
+    if await storage.find_user_by_email(tx, email) is not None:
+        raise Conflict(f"There is a user {email} already.", param="email")
+    user = User(
+        id=new_id("usr", tx.now_ms),
+        email=email,
+        name=name,
+        role=role,
+        state="active",
+        has_password=password_hash is not None,
+        account_id=new_id("acc", tx.now_ms),
+        balance=ZERO,
+        held=ZERO,
+        created_at_ms=tx.now_ms,
+    )
+    await storage.insert_user(tx, user, password_hash=password_hash)
+    await record_change(
+        tx,
+        actor or actor_at_start(user),
+        action="user.create",
+        subject_kind="user",
+        subject_id=user.id,
+        before=None,
+        after=_describe(user),
+    )
+    return user
+
+
+def actor_at_start(user: User) -> Actor:
+    """Return a user as the one who does what the process does by itself when it starts."""
+    return Actor(user_id=user.id, email=user.email, role=user.role, account_id=user.account_id, via="start")
+
+
+async def update_user(tx: Transaction, actor: Actor, user_id: str, changes: UserChanges) -> User:
+    """Change a user's name, role or state; suspending binds the very next call of their keys.
+
+    Refuses NotFound, and Conflict where no active administrator would be left.
+    """
+    actor.require_administrator()
+    # Of two administrators who suspend each other at once, one has to see the other gone.
+    await lock_catalog(tx)
+    before = await find_user(tx, actor, user_id)
+    await lock_account(tx, before.account_id)
+    after = replace(before, **changes)
+    if after == before:
+        return before
+    await _refuse_last_administrator(tx, before, after)
+
+    await storage.update_user(tx, after)
+    await bump_account_version(tx, after.account_id)
+    await record_change(
+        tx,
+        actor,
+        action="user.update",
+        subject_kind="user",
+        subject_id=user_id,
+        before=_describe(before),
+        after=_describe(after),
+    )
+    return after
+
+
+async def _refuse_last_administrator(tx: Transaction, before: User, after: User) -> None:
+    was = before.role == "administrator" and before.state == "active"
+    remains = after.role == "administrator" and after.state == "active"
+    if was and not remains and await storage.count_active_administrators(tx) == 1:
+        raise Conflict(
+            f"{before.email} is the only active administrator. Make another user administrator first."
+        )
