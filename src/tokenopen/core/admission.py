@@ -5,7 +5,7 @@ comment on, it must succeed.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -22,7 +22,7 @@ from tokenopen.core.errors import (
 from tokenopen.core.estimate import Quote
 from tokenopen.core.ledger import AccountBook, KeyBook, release, reserve, settle
 from tokenopen.core.money import ZERO, Nanocredits, ceil_div
-from tokenopen.core.rate_limit import Day, RateWindow, day_at
+from tokenopen.core.rate_limit import Day, LimitUse, RateWindow, day_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class Books:
     accounts: Mapping[str, AccountBook]
     keys: Mapping[str, KeyBook]
     windows: dict[tuple[str, str], RateWindow]
-    calls: Mapping[str, OpenCall]
+    calls: dict[str, OpenCall]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,20 +65,6 @@ class Admission:
     zone: ZoneInfo
     group_name: str
     support_contact: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LimitUse:
-    """One limit after a call was admitted or refused. Seconds are rounded up."""
-
-    limit: int
-    used: int
-    resets_in_s: int
-
-    @property
-    def remaining(self) -> int:
-        """How many more calls would pass now."""
-        return max(0, self.limit - self.used)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,8 +110,10 @@ class Resolved:
     absorbed: Nanocredits = ZERO
     refund: Nanocredits = ZERO
     balance_after: Nanocredits = ZERO
-    # Of the ledger entry that was written, if one was.
+    # Of the ledger entry that goes with it, if one does.
     entry_number: int = 0
+    # An earlier try of the same batch wrote it already.
+    found: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,8 +158,9 @@ def limit_uses(
 def refuse_limits(admission: Admission, window: RateWindow, *, now_ms: int, day: Day) -> Refusal | None:
     """Return which limit one more call would go over, or None. The window has been advanced to now."""
     limits = admission.facts.terms.limits
+    refusal: TpdExceeded | RpmExceeded | None = None
     if limits.requests_per_day is not None and window.day_count >= limits.requests_per_day:
-        return TpdExceeded(
+        refusal = TpdExceeded(
             group=admission.group_name,
             limit=limits.requests_per_day,
             used=window.day_count,
@@ -179,15 +168,23 @@ def refuse_limits(admission: Admission, window: RateWindow, *, now_ms: int, day:
             resets_at=_format_instant(day.ends_at_ms, admission.zone),
             support_contact=admission.support_contact,
         )
-    if limits.requests_per_minute is not None and window.used_minute >= limits.requests_per_minute:
-        return RpmExceeded(
+    elif limits.requests_per_minute is not None and window.used_minute >= limits.requests_per_minute:
+        refusal = RpmExceeded(
             group=admission.group_name,
             limit=limits.requests_per_minute,
             used=window.used_minute,
             retry_after_s=window.passes_in_s(limits.requests_per_minute, now_ms),
             support_contact=admission.support_contact,
         )
-    return None
+    if refusal is not None:
+        refusal.minute, refusal.today = limit_uses(
+            window,
+            per_minute=limits.requests_per_minute,
+            per_day=limits.requests_per_day,
+            now_ms=now_ms,
+            day=day,
+        )
+    return refusal
 
 
 def choose_output(quote: Quote, account: AccountBook, key: KeyBook) -> int | Refusal:
@@ -305,11 +302,13 @@ def decide_resolution(resolution: Resolution, books: Books, touched: Touched) ->
                 charge=call.charge,
                 absorbed=Nanocredits(outcome.due - call.charge),
                 balance_after=account.balance,
+                found=True,
             )
         left = Nanocredits(call.charge - call.refunded)
         if not (resolution.must_not_cost and call.state == "settled" and left > 0):
             return AlreadyResolved(state=call.state)
         touched.accounts.add(facts.account_id)
+        books.calls[facts.call_id] = replace(call, refunded=call.charge)
         return Resolved(
             state=call.state,
             resolved_at_ms=now_ms,
@@ -324,6 +323,7 @@ def decide_resolution(resolution: Resolution, books: Books, touched: Touched) ->
     else:
         release(account, key, call.hold)
         charge = absorbed = ZERO
+    books.calls[facts.call_id] = replace(call, state=state, charge=charge)
     return Resolved(
         state=state,
         resolved_at_ms=now_ms,

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from tokenopen.core.money import Nanocredits, format_amount
+from tokenopen.core.rate_limit import LimitUse
 
 
 class Refusal(Exception):
@@ -35,6 +36,8 @@ class Refusal(Exception):
         self.message = message
         self.retry_after_s = retry_after_s
         self.facts: Mapping[str, object] = facts
+        # Whose limits the reply's headers are about, once the caller is known.
+        self.group_slug: str | None = None
 
     @property
     def should_retry(self) -> bool | None:
@@ -218,6 +221,9 @@ class LimitExceeded(Refusal):
 
     status = 429
     error_type = "rate_limit_error"
+    # The limits that are set, as the reply's headers show them.
+    minute: LimitUse | None = None
+    today: LimitUse | None = None
 
 
 def _advice(support_contact: str) -> str:

@@ -91,6 +91,11 @@ def format_multiplier(multiplier_ppm: int) -> str:
     return _format_scaled(multiplier_ppm, places=6, places_min=1)
 
 
+def format_rate(price: Nanocredits, multiplier_ppm: int) -> str:
+    """Return the credit consumption rate, list price x multiplier, exactly: credits per million units."""
+    return _format_scaled(price * multiplier_ppm, places=15, places_min=0)
+
+
 def ceil_div(dividend: int, divisor: int) -> int:
     """Return the quotient rounded up; both must be exact integers and the divisor positive."""
     assert divisor > 0

@@ -51,6 +51,20 @@ def _day_of_quarter(quarter: int, zone: ZoneInfo) -> Day:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitUse:
+    """One limit after a call was admitted or refused. Seconds are rounded up."""
+
+    limit: int
+    used: int
+    resets_in_s: int
+
+    @property
+    def remaining(self) -> int:
+        """How many more calls would pass now."""
+        return max(0, self.limit - self.used)
+
+
 class RateWindow:
     """The counters of one account within one group, as of the newest instant they were used at."""
 

@@ -1,5 +1,6 @@
 """Clock: the time, injected so that tests can move it."""
 
+import time
 from typing import Protocol
 
 
@@ -11,3 +12,15 @@ class Clock(Protocol):
 
     def monotonic_ms(self) -> int:
         """Return milliseconds that never run backwards, for durations."""
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    def now_ms(self) -> int:
+        """Return milliseconds since 1970-01-01 UTC."""
+        return time.time_ns() // 1_000_000
+
+    def monotonic_ms(self) -> int:
+        """Return milliseconds that never run backwards."""
+        return time.monotonic_ns() // 1_000_000

@@ -59,7 +59,10 @@ class BatchAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Versions:
-    """What cached terms are compared with, and the database's time. ``account`` is None where there is none."""
+    """What cached terms are compared with, and the database's time.
+
+    ``account`` is None where there is no such account.
+    """
 
     now_ms: int
     catalog: int

@@ -90,7 +90,7 @@ def post_batch(connection: sqlite3.Connection, batch: Batch, *, now_ms: int) -> 
     resolved = [
         (item, answer)
         for item, answer in zip(batch.resolutions, resolutions, strict=True)
-        if isinstance(answer, Resolved)
+        if isinstance(answer, Resolved) and not answer.found
     ]
     admitted = [
         (item, answer)

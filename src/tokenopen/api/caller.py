@@ -1,0 +1,161 @@
+"""What an API key may ask about itself: its models, its group and limits, its credit, its receipts.
+
+None of this passes the till, so each reads the database and never answers from a stale cache.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tokenopen.api.gateway import LookUp
+from tokenopen.api.json_types import format_instant
+from tokenopen.control.receipt import get_receipt
+from tokenopen.core.admission import limit_uses
+from tokenopen.core.catalog import Model
+from tokenopen.core.errors import ModelNotAllowed, NotFound
+from tokenopen.core.money import ceil_div, format_amount, format_multiplier, format_rate
+from tokenopen.core.rate_limit import LimitUse, day_at
+from tokenopen.core.terms import display_multiplier, limits_for, multiplier_for
+from tokenopen.gateway.check import check_caller, find_allowed_model
+from tokenopen.gateway.directory import Directory, Resolved
+from tokenopen.ports.storage import Storage
+from tokenopen.storage.rate_window import find_window
+from tokenopen.storage.user import find_user
+
+Json = Mapping[str, Any]
+
+
+class CallerApi:
+    """The look-ups under /v1."""
+
+    def __init__(self, storage: Storage, directory: Directory) -> None:
+        self._storage = storage
+        self._directory = directory
+
+    @property
+    def look_ups(self) -> Mapping[str, LookUp]:
+        """Each look-up by the first part of its path."""
+        return {
+            "models": self._models,
+            "key": self._key,
+            "credits": self._credits,
+            "receipts": self._receipt,
+        }
+
+    async def _find(self, key_hash: bytes, address: str) -> Resolved:
+        resolved = await self._directory.find_current(key_hash)
+        check_caller(resolved, address)
+        return resolved
+
+    async def _models(self, key_hash: bytes, name: str, address: str) -> Json:
+        """``GET /v1/models``: what the key may call, with its credit consumption rates."""
+        resolved = await self._find(key_hash, address)
+        if name:
+            return _model_json(resolved, find_allowed_model(resolved, name))
+        found = []
+        for model in resolved.catalog.list_offered(resolved.as_of_ms):
+            try:
+                found.append(_model_json(resolved, find_allowed_model(resolved, model.name)))
+            except ModelNotAllowed:
+                continue
+        return {"object": "list", "data": found}
+
+    async def _key(self, key_hash: bytes, rest: str, address: str) -> Json:
+        """``GET /v1/key``: the key's group, terms, and limits left."""
+        _no_rest(rest)
+        resolved = await self._find(key_hash, address)
+        caller, zone = resolved.caller, resolved.catalog.platform.zone
+        async with self._storage.read() as tx:
+            window = await find_window(tx, caller.key.account_id, caller.group.id)
+            now_ms = tx.now_ms
+        policy = caller.group.revision_at(resolved.as_of_ms).policy
+        entitlement = caller.entitlement_at(resolved.as_of_ms)
+        limits = limits_for(policy, entitlement)
+        day = day_at(now_ms, zone)
+        window.advance(now_ms, day)
+        minute, today = limit_uses(
+            window,
+            per_minute=limits.requests_per_minute,
+            per_day=limits.requests_per_day,
+            now_ms=now_ms,
+            day=day,
+        )
+        multiplier_ppm, rule = multiplier_for(policy, entitlement, "")
+        extra = () if entitlement is None else entitlement.extra_models
+        return {
+            "name": caller.key.name,
+            "group": {"slug": caller.group.slug, "name": caller.group.name},
+            "multiplier": format_multiplier(multiplier_ppm),
+            "multiplier_rule": rule,
+            "display_multiplier": display_multiplier(policy, entitlement, custom=caller.group.custom_terms),
+            "model_multipliers": {
+                pattern: format_multiplier(value) for pattern, value in policy.model_multipliers.items()
+            },
+            "allowed_models": [*policy.allowed_models, *extra],
+            "models": caller.key.models,
+            "limits": {
+                "requests_per_minute": _limit_json(minute, window.used_minute, now_ms),
+                "requests_per_day": _limit_json(today, window.day_count, now_ms),
+            },
+            "expires_at": None
+            if caller.key.expires_at_ms is None
+            else format_instant(caller.key.expires_at_ms),
+        }
+
+    async def _credits(self, key_hash: bytes, rest: str, address: str) -> Json:
+        """``GET /v1/credits``: the account's balance, what is held of it, and what is available."""
+        _no_rest(rest)
+        resolved = await self._find(key_hash, address)
+        async with self._storage.read() as tx:
+            owner = await find_user(tx, resolved.caller.key.user_id)
+        assert owner is not None, "a key's owner is never deleted"
+        return {
+            "balance": format_amount(owner.balance),
+            "held": format_amount(owner.held),
+            "available": format_amount(owner.available),
+        }
+
+    async def _receipt(self, key_hash: bytes, call_id: str, address: str) -> Json:
+        """``GET /v1/receipts/{call_id}``: what one call of the account was charged, and why."""
+        resolved = await self._find(key_hash, address)
+        async with self._storage.read() as tx:
+            return await get_receipt(tx, resolved.caller.key.account_id, call_id)
+
+
+def _no_rest(rest: str) -> None:
+    if rest:
+        raise NotFound("There is nothing at this path. See the API reference.")
+
+
+def _limit_json(use: LimitUse | None, used: int, now_ms: int) -> Json:
+    if use is None:
+        return {"limit": None, "used": used, "remaining": None, "resets_at": None}
+    resets_at_ms = ceil_div(now_ms, 1000) * 1000 + use.resets_in_s * 1000
+    return {
+        "limit": use.limit,
+        "used": use.used,
+        "remaining": use.remaining,
+        "resets_at": format_instant(resets_at_ms),
+    }
+
+
+def _model_json(resolved: Resolved, model: Model) -> Json:
+    caller, now_ms = resolved.caller, resolved.as_of_ms
+    revision = model.price_at(now_ms)
+    assert revision is not None, "an offered model has a price"
+    policy = caller.group.revision_at(now_ms).policy
+    multiplier_ppm, rule = multiplier_for(policy, caller.entitlement_at(now_ms), model.name)
+    return {
+        "id": model.name,
+        "object": "model",
+        "created": revision.effective_from_ms // 1000,
+        "owned_by": model.maker,
+        "context_window": model.context_window,
+        "max_output_tokens": model.max_output_tokens,
+        "multiplier": format_multiplier(multiplier_ppm),
+        "multiplier_rule": rule,
+        # Credits per million units, list price x multiplier.
+        "credit_consumption_rates": {
+            unit_class: format_rate(price, multiplier_ppm)
+            for unit_class, price in revision.prices.per_million.items()
+        },
+    }

@@ -1,0 +1,114 @@
+"""Connection: the caller's side of one call over ASGI."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from types import TracebackType
+from typing import Any, Final
+
+from tokenopen.gateway.connection import ClientLeft
+
+Message = MutableMapping[str, Any]
+Send = Callable[[Message], Awaitable[None]]
+Receive = Callable[[], Awaitable[Message]]
+
+READ_NOTHING_S: Final = 60
+
+
+class AsgiConnection:
+    """Implements gateway.connection.Connection. ``leave`` is called when the caller's side is closed."""
+
+    def __init__(self, send: Send, address: str) -> None:
+        self._send = send
+        self._abort: _AbortOnLeave | None = None
+        self.address = address
+        self.gone = False
+        self.started = False
+        self.finished = False
+
+    def leave(self) -> None:
+        """The caller is gone."""
+        if not self.gone:
+            self.gone = True
+            if self._abort is not None:
+                self._abort.arm()
+
+    def abort_on_leave(self, *, grace_s: float = 0) -> "_AbortOnLeave":
+        """Raise ClientLeft inside the block, ``grace_s`` after the caller has gone."""
+        return _AbortOnLeave(self, grace_s)
+
+    def enter(self, abort: "_AbortOnLeave") -> None:
+        """Note which block a leaving caller interrupts."""
+        self._abort = abort
+        if self.gone:
+            abort.arm()
+
+    def exit(self) -> None:
+        """No block is interrupted any more."""
+        self._abort = None
+
+    async def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Send the reply's head."""
+        self.started = True
+        await self._put({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def send(self, data: bytes) -> None:
+        """Send a part of the body, more of which follows."""
+        await self._put({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def finish(self, data: bytes) -> None:
+        """Send the last part of the body."""
+        self.finished = True
+        await self._put({"type": "http.response.body", "body": data, "more_body": False})
+
+    def cut(self) -> None:
+        """Leave the reply unfinished; the server then closes the connection."""
+        self.gone = True
+
+    async def _put(self, message: Message) -> None:
+        if self.gone:
+            return
+        try:
+            # Waits only while the caller reads more slowly than it is sent to.
+            async with asyncio.timeout(READ_NOTHING_S):
+                await self._send(message)
+        except (TimeoutError, OSError):
+            self.leave()
+
+
+class _AbortOnLeave:
+    """A block that a leaving caller interrupts by cancelling its task, told apart from other cancelling."""
+
+    __slots__ = ("_connection", "_fired", "_grace_s", "_task", "_timer")
+
+    def __init__(self, connection: AsgiConnection, grace_s: float) -> None:
+        self._connection = connection
+        self._grace_s = grace_s
+        self._fired = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[Any] | None = None
+
+    def arm(self) -> None:
+        """Cancel the block's task, now or when the grace is over."""
+        if self._task is not None and self._timer is None and not self._fired:
+            self._timer = asyncio.get_running_loop().call_later(self._grace_s, self._fire)
+
+    def _fire(self) -> None:
+        if self._task is not None:
+            self._fired = True
+            self._task.cancel()
+
+    def __enter__(self) -> None:
+        self._task = asyncio.current_task()
+        self._connection.enter(self)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        task, self._task = self._task, None
+        self._connection.exit()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._fired and task is not None:
+            task.uncancel()
+            if kind is asyncio.CancelledError:
+                raise ClientLeft from None

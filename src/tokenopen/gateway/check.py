@@ -1,0 +1,128 @@
+"""Check: may this caller make this call, under which terms, and what can it cost? Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tokenopen.core.admission import Admission
+from tokenopen.core.call import CallFacts
+from tokenopen.core.caller import Caller, find_entitlement, group_is_open, refuse_caller
+from tokenopen.core.catalog import Catalog, Model, PriceRevision, Route
+from tokenopen.core.errors import ModelNotAllowed, ModelNotFound
+from tokenopen.core.estimate import input_bound, quote_for
+from tokenopen.core.terms import allows, resolve_terms
+from tokenopen.gateway.directory import Resolved
+from tokenopen.upstream.surface import CallRequest, Surface
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A call that may be made: how it is admitted, where it may go, what it is charged by."""
+
+    surface: Surface
+    request: CallRequest
+    admission: Admission
+    routes: Sequence[Route]
+    prices: PriceRevision
+    context_window: int
+    group_slug: str
+
+    @property
+    def facts(self) -> CallFacts:
+        """What is known of the call when it is admitted."""
+        return self.admission.facts
+
+
+def groups_with_model(caller: Caller, catalog: Catalog, model: str, now_ms: int) -> Sequence[str]:
+    """Return the slugs of the groups open to the caller's account that allow a model."""
+    found = []
+    for group in catalog.groups.values():
+        if group_is_open(group, caller.entitlements, now_ms):
+            entitlement = find_entitlement(caller.entitlements, group.id, now_ms)
+            if allows(group.revision_at(now_ms).policy, entitlement, model):
+                found.append(group.slug)
+    return sorted(found)
+
+
+def find_allowed_model(resolved: Resolved, name: str) -> Model:
+    """Return a model that is offered and that group and key allow. Refuses ModelNotFound, ModelNotAllowed."""
+    caller, catalog, now_ms = resolved.caller, resolved.catalog, resolved.as_of_ms
+    model = catalog.find_offered(name, now_ms)
+    if model is None:
+        raise ModelNotFound(model=name)
+    policy = caller.group.revision_at(now_ms).policy
+    allowed = allows(policy, caller.entitlement_at(now_ms), name)
+    if not allowed or caller.key.narrows_away(name):
+        raise ModelNotAllowed(
+            model=name,
+            group=caller.group.name,
+            groups_with_model=groups_with_model(caller, catalog, name, now_ms),
+            by_key=allowed,
+        )
+    return model
+
+
+def check_caller(resolved: Resolved, address: str) -> None:
+    """Raise the refusal of a caller who may not call at all."""
+    refusal = refuse_caller(resolved.caller, now_ms=resolved.as_of_ms, address=address)
+    if refusal is not None:
+        raise refusal
+
+
+def plan_call(
+    resolved: Resolved, surface: Surface, request: CallRequest, *, call_id: str, worker_id: str
+) -> Plan:
+    """Return how the call is to be made, or refuse it. Nothing defaults to free or to allowed."""
+    caller, catalog, now_ms = resolved.caller, resolved.catalog, resolved.as_of_ms
+    model = find_allowed_model(resolved, request.model)
+    prices = model.price_at(now_ms)
+    # An offered model is complete.
+    assert prices is not None
+    assert model.context_window is not None
+    assert model.max_output_tokens is not None
+    revision = caller.group.revision_at(now_ms)
+    terms = resolve_terms(revision, caller.entitlement_at(now_ms), model.name)
+    quote = quote_for(
+        prices,
+        multiplier_ppm=terms.multiplier_ppm,
+        input_units=input_bound(
+            input_bytes=request.input_bytes,
+            attachments=request.attachments,
+            open_ended=request.open_ended,
+            context_window=model.context_window,
+        ),
+        model_max_output=model.max_output_tokens,
+        requested_max_output=request.max_output_tokens,
+        default_max_output=revision.policy.default_max_output_tokens,
+        choices=request.choices,
+    )
+    facts = CallFacts(
+        call_id=call_id,
+        account_id=caller.key.account_id,
+        user_id=caller.key.user_id,
+        key_id=caller.key.id,
+        group_id=caller.group.id,
+        surface=surface.name,
+        stream=request.stream,
+        model=model.name,
+        price_revision_id=prices.id,
+        terms=terms,
+    )
+    return Plan(
+        surface=surface,
+        request=request,
+        admission=Admission(
+            facts=facts,
+            quote=quote,
+            catalog_version=catalog.version,
+            account_version=caller.account_version,
+            valid_until_ms=resolved.valid_until_ms,
+            worker_id=worker_id,
+            zone=catalog.platform.zone,
+            group_name=caller.group.name,
+            support_contact=catalog.platform.support_contact,
+        ),
+        routes=catalog.routes[model.name],
+        prices=prices,
+        context_window=model.context_window,
+        group_slug=caller.group.slug,
+    )

@@ -1,0 +1,188 @@
+"""Forward: one call to the providers that carry its model, in order, until one begins a reply.
+
+The provider's 400, 413, 415 and 422 are the caller's business and pass through in its words. Its 401,
+402, 403, 404, 408, 409, 429 and 5xx are the operator's trouble: the next route is tried, then the caller
+is told in our words. The next route only before a reply has begun, and never after a first-byte timeout,
+since the provider may be working.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from tokenopen.core.catalog import Endpoint, Route
+from tokenopen.core.errors import NoUpstreamAvailable, Refusal, UpstreamError, UpstreamTimeout
+from tokenopen.gateway.check import Plan
+from tokenopen.ports.clock import Clock
+from tokenopen.ports.upstream import (
+    FirstByteTimeout,
+    NotReached,
+    Upstream,
+    UpstreamFailure,
+    UpstreamReply,
+    UpstreamRequest,
+)
+from tokenopen.upstream.providers import find_provider
+from tokenopen.upstream.surface import ReportConvention
+
+CALLERS_BUSINESS: Final = frozenset({400, 413, 415, 422})
+COOL_DOWN_MS: Final = 10_000
+_RETRY_AFTER_S: Final = 5
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try at one upstream, as the call's record keeps it."""
+
+    upstream_id: str
+    result: str
+    duration_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forwarded:
+    """A reply has begun: a 200, or a refusal in the provider's own words."""
+
+    reply: UpstreamReply
+    endpoint: Endpoint
+    convention: ReportConvention
+    attempts: Sequence[Attempt]
+    # When it was sent to the endpoint that answers, and how long that took after the first try began.
+    sent_at_ms: int
+    first_byte_ms: int
+
+
+class ForwardFailed(Exception):
+    """No route gave a reply. ``refusal`` is what the caller is told."""
+
+    def __init__(self, refusal: Refusal, attempts: Sequence[Attempt]) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+        self.attempts = attempts
+
+
+class Forwarder:
+    """Sends calls to upstreams. ``open_credential`` decrypts an endpoint's credential."""
+
+    def __init__(self, upstream: Upstream, clock: Clock, open_credential: Callable[[Endpoint], str]) -> None:
+        self._upstream = upstream
+        self._clock = clock
+        self._open_credential = open_credential
+        self._cool_until_ms: dict[str, int] = {}
+
+    def order(self, routes: Sequence[Route]) -> Sequence[Route]:
+        """Return the routes in the order to try: lower priority number first, equals by weighted chance.
+
+        Endpoints that failed a moment ago come last, so that each call does not pay for their trouble.
+        """
+        if len(routes) == 1:
+            return routes
+        now_ms = self._clock.monotonic_ms()
+        # Weighted shuffle: the k-th root of a uniform number, see Efraimidis and Spirakis, 2006.
+        return sorted(
+            routes,
+            key=lambda route: (
+                self._cool_until_ms.get(route.endpoint.id, 0) > now_ms,
+                route.priority,
+                -(random.random() ** (1 / max(1, route.weight))),  # noqa: S311 not a secret
+            ),
+        )
+
+    async def forward(self, plan: Plan, *, cap_output_tokens: int | None) -> Forwarded:
+        """Return the first reply that begins. Raises ForwardFailed. Cancelling closes the connection."""
+        started_ms = self._clock.monotonic_ms()
+        attempts: list[Attempt] = []
+        refusal: Refusal = NoUpstreamAvailable(
+            f"No provider of model {plan.facts.model} can be reached at the moment. Nothing was charged.",
+            retry_after_s=_RETRY_AFTER_S,
+        )
+        for route in self.order(plan.routes):
+            attempt_ms = self._clock.monotonic_ms()
+            provider = find_provider(route.endpoint.provider)
+            result: str
+            try:
+                reply = await self._upstream.send(self._request(plan, route, cap_output_tokens))
+            except UpstreamFailure as failure:
+                result = type(failure).__name__
+                _log.warning("upstream_failed", upstream=route.endpoint.name, error=repr(failure))
+                refusal = _refusal_for_failure(failure, plan, refusal)
+            else:
+                if reply.status == 200 or reply.status in CALLERS_BUSINESS:
+                    now_ms = self._clock.monotonic_ms()
+                    self._cool_until_ms.pop(route.endpoint.id, None)
+                    attempts.append(
+                        Attempt(
+                            upstream_id=route.endpoint.id,
+                            result=str(reply.status),
+                            duration_ms=now_ms - attempt_ms,
+                        )
+                    )
+                    return Forwarded(
+                        reply=reply,
+                        endpoint=route.endpoint,
+                        convention=provider.convention,
+                        attempts=attempts,
+                        sent_at_ms=attempt_ms,
+                        first_byte_ms=now_ms - started_ms,
+                    )
+                reply.close()
+                result = str(reply.status)
+                _log.warning("upstream_refused", upstream=route.endpoint.name, status=reply.status)
+                refusal = _refusal_for_status(reply.status, plan)
+            now_ms = self._clock.monotonic_ms()
+            attempts.append(
+                Attempt(upstream_id=route.endpoint.id, result=result, duration_ms=now_ms - attempt_ms)
+            )
+            self._cool_until_ms[route.endpoint.id] = now_ms + COOL_DOWN_MS
+            if isinstance(refusal, UpstreamTimeout):
+                break
+        raise ForwardFailed(refusal, attempts)
+
+    def _request(self, plan: Plan, route: Route, cap_output_tokens: int | None) -> UpstreamRequest:
+        endpoint, provider = route.endpoint, find_provider(route.endpoint.provider)
+        body = plan.surface.upstream_body(
+            plan.request,
+            upstream_model=route.upstream_model,
+            cap_output_tokens=cap_output_tokens,
+            convention=provider.convention,
+        )
+        return UpstreamRequest(
+            method=b"POST",
+            url=endpoint.base_url.rstrip("/") + plan.surface.upstream_path,
+            headers=[
+                provider.credential_header(self._open_credential(endpoint)),
+                (b"content-type", b"application/json"),
+                (b"accept", b"text/event-stream" if plan.request.stream else b"application/json"),
+                (b"x-request-id", plan.facts.call_id.encode()),
+            ],
+            body=body,
+            connect_timeout_ms=endpoint.connect_timeout_ms,
+            first_byte_timeout_ms=endpoint.first_byte_timeout_ms,
+            idle_timeout_ms=endpoint.idle_timeout_ms,
+        )
+
+
+def _refusal_for_failure(failure: UpstreamFailure, plan: Plan, unreached: Refusal) -> Refusal:
+    if isinstance(failure, NotReached):
+        return unreached
+    model = plan.facts.model
+    if isinstance(failure, FirstByteTimeout):
+        return UpstreamTimeout(f"The provider of model {model} did not answer in time. Nothing was charged.")
+    return UpstreamError(f"The provider of model {model} broke off before it answered. Nothing was charged.")
+
+
+def _refusal_for_status(status: int, plan: Plan) -> Refusal:
+    model = plan.facts.model
+    if status == 429:
+        return NoUpstreamAvailable(
+            f"The provider of model {model} has no room at the moment. Nothing was charged.",
+            retry_after_s=_RETRY_AFTER_S,
+        )
+    return UpstreamError(
+        f"The provider of model {model} could not take this call (its status {status}). Nothing was charged."
+    )

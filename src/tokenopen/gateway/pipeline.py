@@ -1,0 +1,183 @@
+"""The story of one call: resolve, check, admit, forward, settle.
+
+    refused before admission   nothing was held, nothing is written
+    admitted                   the hold is resolved exactly once on every way out of here
+    answered 5xx               never charged
+    seen whole by the caller   charged exactly once, before its last part left
+
+A call is a task of its own (see supervisor), so a caller who leaves does not interrupt its accounting.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from tokenopen.core.admission import Admitted, Resolution, Stale
+from tokenopen.core.call import EndReason
+from tokenopen.core.errors import Refusal, StorageUnavailable
+from tokenopen.gateway.check import Plan, check_caller, plan_call
+from tokenopen.gateway.connection import ClientLeft, Connection
+from tokenopen.gateway.directory import Directory, Resolved
+from tokenopen.gateway.forward import Forwarded, Forwarder, ForwardFailed
+from tokenopen.gateway.headers import limit_headers, passed_headers
+from tokenopen.gateway.refused import RefusedCalls
+from tokenopen.gateway.reply import relay_json, relay_rejection
+from tokenopen.gateway.settle import Relay, free_outcome
+from tokenopen.gateway.stream import relay_stream
+from tokenopen.gateway.till import Till
+from tokenopen.gateway.worker import Worker
+from tokenopen.ports.clock import Clock
+from tokenopen.upstream.surface import CallRequest, Surface
+
+STALE_TRIES: Final = 3
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """What a call needs of the process it runs in."""
+
+    directory: Directory
+    till: Till
+    forwarder: Forwarder
+    worker: Worker
+    refused: RefusedCalls
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncomingCall:
+    """A call as it came: an API, a well-formed key's keyed hash, and a body."""
+
+    call_id: str
+    surface: Surface
+    key_hash: bytes
+    body: bytes
+    started_ms: int
+
+
+async def run_call(gateway: Gateway, call: IncomingCall, connection: Connection) -> None:
+    """Answer one call. Raises the Refusal that the caller is told, as long as no reply has begun."""
+    plan, admitted = await admit(gateway, call, connection)
+    try:
+        with connection.abort_on_leave():
+            forwarded = await gateway.forwarder.forward(plan, cap_output_tokens=admitted.cap_output_tokens)
+    except ClientLeft:
+        void(gateway, call, plan, "client_left_early", status=499)
+        return
+    except ForwardFailed as failure:
+        void(gateway, call, plan, "upstream_failed", status=failure.refusal.status, failure=failure)
+        raise failure.refusal from None
+    except BaseException:
+        void(gateway, call, plan, "upstream_failed", status=500)
+        raise
+    relay = Relay(
+        till=gateway.till,
+        clock=gateway.clock,
+        plan=plan,
+        forwarded=forwarded,
+        headers=reply_headers(call, plan, admitted, forwarded),
+        started_ms=call.started_ms,
+    )
+    try:
+        if forwarded.reply.status != 200:
+            await relay_rejection(relay, connection)
+        elif is_event_stream(forwarded):
+            await relay_stream(relay, connection)
+        else:
+            await relay_json(relay, connection)
+    except Refusal:
+        raise
+    except BaseException:
+        relay.give_up(status=500)
+        raise
+    finally:
+        forwarded.reply.close()
+
+
+async def admit(gateway: Gateway, call: IncomingCall, connection: Connection) -> tuple[Plan, Admitted]:
+    """Return the admitted call. Raises why not: nothing that is refused here has changed anything.
+
+    What was resolved from the cache may be stale. The till notices for calls that it admits; a refusal is
+    only given once the database has confirmed what it rests on.
+    """
+    request: CallRequest | None = None
+    for _ in range(STALE_TRIES):
+        resolved = await gateway.directory.find(call.key_hash)
+        try:
+            check_caller(resolved, connection.address)
+            request = request or call.surface.read_request(call.body)
+            plan = plan_call(
+                resolved, call.surface, request, call_id=call.call_id, worker_id=gateway.worker.id
+            )
+        except Refusal as refusal:
+            if await gateway.directory.is_current(resolved):
+                note_refused(gateway, call, resolved, refusal, request)
+                raise
+            gateway.directory.forget(call.key_hash)
+            continue
+        answer = await gateway.till.admit(plan.admission)
+        if isinstance(answer, Admitted):
+            return plan, answer
+        if isinstance(answer, Stale):
+            gateway.directory.forget(call.key_hash)
+            continue
+        note_refused(gateway, call, resolved, answer, request)
+        raise answer
+    raise StorageUnavailable
+
+
+def note_refused(
+    gateway: Gateway, call: IncomingCall, resolved: Resolved, refusal: Refusal, request: CallRequest | None
+) -> None:
+    """Keep a refusal for the account's log, and tell which group's limits its headers are about."""
+    refusal.group_slug = resolved.caller.group.slug
+    gateway.refused.note(
+        resolved.caller,
+        refusal,
+        call_id=call.call_id,
+        surface=call.surface.name,
+        model=None if request is None else request.model,
+    )
+
+
+def void(
+    gateway: Gateway,
+    call: IncomingCall,
+    plan: Plan,
+    end_reason: EndReason,
+    *,
+    status: int,
+    failure: ForwardFailed | None = None,
+) -> None:
+    """Free the hold of a call that nothing was delivered for."""
+    outcome = free_outcome(
+        end_reason,
+        status=status,
+        attempts=() if failure is None else failure.attempts,
+        duration_ms=gateway.clock.monotonic_ms() - call.started_ms,
+    )
+    # Not waited for: the caller's answer does not depend on when the hold is free again.
+    gateway.till.put(Resolution(facts=plan.facts, outcome=outcome))
+
+
+def reply_headers(
+    call: IncomingCall, plan: Plan, admitted: Admitted, forwarded: Forwarded
+) -> list[tuple[bytes, bytes]]:
+    """Return the head of a reply that comes from a provider."""
+    headers = passed_headers(forwarded.reply.headers)
+    headers.append((b"x-request-id", call.call_id.encode()))
+    headers += limit_headers(plan.group_slug, admitted.minute, admitted.today)
+    if admitted.cap_output_tokens is not None:
+        headers.append((b"x-tokenopen-max-output-tokens", b"%d" % admitted.cap_output_tokens))
+    return headers
+
+
+def is_event_stream(forwarded: Forwarded) -> bool:
+    """Tell whether the provider answers with server-sent events."""
+    return any(
+        name == b"content-type" and value.lower().startswith(b"text/event-stream")
+        for name, value in forwarded.reply.headers
+    )

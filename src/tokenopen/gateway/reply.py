@@ -1,0 +1,129 @@
+"""Reply: a whole one passes to the caller once its call is settled.
+
+JSON is collected up to 32 MiB, so its charge can go with it. What is larger passes as it comes but for
+its last part, which waits for the settlement.
+"""
+
+import asyncio
+from typing import Final
+
+from tokenopen.core.admission import Resolved
+from tokenopen.core.call import Outcome
+from tokenopen.core.errors import StorageUnavailable, UpstreamError
+from tokenopen.core.estimate import estimated_usage
+from tokenopen.core.money import format_amount
+from tokenopen.core.usage import ImpossibleUsage
+from tokenopen.gateway.connection import ClientLeft, Connection
+from tokenopen.gateway.settle import IMPOSSIBLE_USAGE, Relay
+from tokenopen.ports.upstream import UpstreamFailure, UpstreamReply
+
+COLLECTED_BYTES_MAX: Final = 32 * 1024 * 1024
+REJECTION_BYTES_MAX: Final = 1024 * 1024
+SETTLE_TIMEOUT_S: Final = 30
+
+
+async def relay_json(relay: Relay, connection: Connection) -> None:
+    """Pass a JSON reply on, charged before it leaves. Raises UpstreamError, StorageUnavailable."""
+    reply = relay.forwarded.reply
+    try:
+        with connection.abort_on_leave():
+            body, whole = await _collect(reply, COLLECTED_BYTES_MAX)
+    except ClientLeft:
+        relay.put(relay.free("client_left_early", status=499))
+        return
+    except UpstreamFailure as failure:
+        relay.put(relay.free("upstream_failed", status=502))
+        raise UpstreamError(
+            f"The provider of model {relay.plan.facts.model} broke off its reply. Nothing was charged."
+        ) from failure
+    if not whole:
+        await _relay_large(relay, connection, body)
+        return
+    upstream_ms = relay.upstream_ms()
+    charge = await _settle(relay, _json_outcome(relay, body))
+    await connection.start(
+        200,
+        [
+            *relay.headers,
+            (b"content-length", b"%d" % len(body)),
+            (b"x-tokenopen-charge", charge.encode()),
+            (b"x-tokenopen-upstream-ms", b"%d" % upstream_ms),
+        ],
+    )
+    await connection.finish(body)
+
+
+async def relay_rejection(relay: Relay, connection: Connection) -> None:
+    """Pass on that the provider refused the request, in its own words; it costs nothing."""
+    reply = relay.forwarded.reply
+    relay.put(relay.free("upstream_rejected", status=reply.status))
+    try:
+        with connection.abort_on_leave():
+            body, _ = await _collect(reply, REJECTION_BYTES_MAX)
+    except ClientLeft:
+        return
+    except UpstreamFailure as failure:
+        raise UpstreamError(
+            f"The provider of model {relay.plan.facts.model} broke off its reply. Nothing was charged."
+        ) from failure
+    await connection.start(reply.status, [*relay.headers, (b"content-length", b"%d" % len(body))])
+    await connection.finish(body)
+
+
+async def _collect(reply: UpstreamReply, bytes_max: int) -> tuple[bytes, bool]:
+    """Return the body, and whether that is all of it."""
+    parts: list[bytes] = []
+    size = 0
+    while data := await reply.read():
+        parts.append(data)
+        size += len(data)
+        if size > bytes_max:
+            return b"".join(parts), False
+    return parts[0] if len(parts) == 1 else b"".join(parts), True
+
+
+def _json_outcome(relay: Relay, body: bytes) -> Outcome:
+    surface, plan = relay.plan.surface, relay.plan
+    try:
+        usage = surface.read_reply(body, convention=relay.forwarded.convention)
+    except ImpossibleUsage:
+        return relay.free("impossible_usage", status=200, flag=IMPOSSIBLE_USAGE)
+    if usage is None:
+        usage = surface.estimate_reply(plan.request, body)
+    return relay.charged(usage, "completed")
+
+
+async def _settle(relay: Relay, outcome: Outcome) -> str:
+    """Return the charge in credits once it is durable. Raises StorageUnavailable; then nothing is charged."""
+    answered = relay.put(outcome)
+    try:
+        async with asyncio.timeout(SETTLE_TIMEOUT_S):
+            answer = await answered
+    except BaseException as error:
+        relay.give_up(status=503)
+        if isinstance(error, TimeoutError):
+            raise StorageUnavailable from None
+        raise
+    if not isinstance(answer, Resolved):
+        # The hold was voided meanwhile (the worker's lease had lapsed), so there is no charge to reply for.
+        raise StorageUnavailable
+    return format_amount(answer.charge)
+
+
+async def _relay_large(relay: Relay, connection: Connection, collected: bytes) -> None:
+    await connection.start(200, relay.headers)
+    # Its usage cannot be read without holding all of it, so it is charged for what is certain.
+    least = estimated_usage(text_bytes=relay.plan.request.text_bytes, output_units=0)
+    kept = collected
+    try:
+        with connection.abort_on_leave():
+            while data := await relay.forwarded.reply.read():
+                await connection.send(kept)
+                kept = data
+    except (ClientLeft, UpstreamFailure) as failure:
+        left = isinstance(failure, ClientLeft)
+        relay.put(relay.charged(least, "client_left" if left else "upstream_broke_off"))
+        connection.cut()
+        return
+    await _settle(relay, relay.charged(least, "completed"))
+    await connection.finish(kept)

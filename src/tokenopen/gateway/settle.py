@@ -1,0 +1,113 @@
+"""Settle: the exact outcome of a call, and its way through the till before the reply is whole."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from tokenopen.core.admission import Resolution
+from tokenopen.core.call import EndReason, Outcome
+from tokenopen.core.charge import charge_for
+from tokenopen.core.usage import Usage
+from tokenopen.gateway.check import Plan
+from tokenopen.gateway.forward import Attempt, Forwarded
+from tokenopen.gateway.till import Till
+from tokenopen.ports.clock import Clock
+from tokenopen.ports.storage import ResolutionAnswer
+
+BEYOND_CONTEXT_WINDOW: Final = "beyond_context_window"
+IMPOSSIBLE_USAGE: Final = "impossible_usage"
+
+_encoder = msgspec.json.Encoder()
+
+
+def encode_attempts(attempts: Sequence[Attempt]) -> str | None:
+    """Return the tries as JSON; None where the first one gave the reply, which the call's row says anyway."""
+    return _encoder.encode(attempts).decode() if len(attempts) > 1 else None
+
+
+def free_outcome(
+    end_reason: EndReason,
+    *,
+    status: int,
+    duration_ms: int,
+    attempts: Sequence[Attempt] = (),
+    first_byte_ms: int | None = None,
+    flag: str | None = None,
+) -> Outcome:
+    """Return the outcome of a call that costs nothing."""
+    return Outcome(
+        resolution="void",
+        end_reason=end_reason,
+        upstream_id=attempts[-1].upstream_id if attempts else None,
+        attempts_json=encode_attempts(attempts),
+        status=status,
+        flag=flag,
+        first_byte_ms=first_byte_ms,
+        duration_ms=duration_ms,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relay:
+    """An admitted call whose provider has begun to reply: what it may turn out to be, and the till."""
+
+    till: Till
+    clock: Clock
+    plan: Plan
+    forwarded: Forwarded
+    headers: Sequence[tuple[bytes, bytes]]
+    started_ms: int
+
+    def elapsed_ms(self) -> int:
+        """How long ago the call came."""
+        return self.clock.monotonic_ms() - self.started_ms
+
+    def upstream_ms(self) -> int:
+        """How long ago it was sent to the provider that answers."""
+        return self.clock.monotonic_ms() - self.forwarded.sent_at_ms
+
+    def charged(self, usage: Usage, end_reason: EndReason) -> Outcome:
+        """Return the outcome of being charged for the usage."""
+        plan, forwarded = self.plan, self.forwarded
+        input_units, output_units = usage.input_units, usage.output_units
+        prices = plan.prices.prices_for(input_units)
+        return Outcome(
+            resolution="settle",
+            end_reason=end_reason,
+            due=charge_for(usage, prices, multiplier_ppm=plan.facts.terms.multiplier_ppm),
+            usage_json=_encoder.encode(usage.units).decode(),
+            usage_source=usage.source,
+            prices_json=_encoder.encode(prices).decode(),
+            input_units=input_units,
+            output_units=output_units,
+            upstream_id=forwarded.endpoint.id,
+            attempts_json=encode_attempts(forwarded.attempts),
+            status=forwarded.reply.status,
+            # Hosted tools can do that, so it is no reason not to charge; an administrator looks at it.
+            flag=BEYOND_CONTEXT_WINDOW if input_units + output_units > plan.context_window else None,
+            first_byte_ms=forwarded.first_byte_ms,
+            duration_ms=self.elapsed_ms(),
+        )
+
+    def free(self, end_reason: EndReason, *, status: int, flag: str | None = None) -> Outcome:
+        """Return the outcome of costing nothing."""
+        return free_outcome(
+            end_reason,
+            status=status,
+            duration_ms=self.elapsed_ms(),
+            attempts=self.forwarded.attempts,
+            first_byte_ms=self.forwarded.first_byte_ms,
+            flag=flag,
+        )
+
+    def put(self, outcome: Outcome) -> asyncio.Future[ResolutionAnswer]:
+        """Hand the outcome to the till."""
+        return self.till.put(Resolution(facts=self.plan.facts, outcome=outcome))
+
+    def give_up(self, *, status: int) -> None:
+        """See to it that the call costs nothing, though a settlement may already be on its way."""
+        outcome = self.free("settlement_late", status=status)
+        self.till.put(Resolution(facts=self.plan.facts, outcome=outcome, must_not_cost=True))

@@ -1,0 +1,143 @@
+"""Stream: server-sent events pass as they come, but for the mark of a whole reply and all after it.
+
+whole and settled       the tail leaves: the reply is whole, and charged
+caller left             read on, at most 30 s, for the usage; charged for what the provider did
+provider broke off      charged for what was delivered; an error event, then the connection is cut
+settling slow           a comment every 10 s, at most 60 s, then nothing is charged and it is cut
+"""
+
+import asyncio
+from typing import Final
+
+from tokenopen.core.admission import Resolved
+from tokenopen.core.call import EndReason, Outcome
+from tokenopen.core.errors import UpstreamError
+from tokenopen.core.money import format_amount
+from tokenopen.core.usage import ImpossibleUsage
+from tokenopen.gateway.connection import ClientLeft, Connection
+from tokenopen.gateway.settle import IMPOSSIBLE_USAGE, Relay
+from tokenopen.ports.upstream import UpstreamFailure
+from tokenopen.upstream.surface import StreamReader
+
+READ_ON_S: Final = 30
+KEEPALIVE: Final = b": keepalive\n\n"
+KEEPALIVE_EVERY_S: Final = 10
+KEEPALIVES_MAX: Final = 6
+
+
+async def relay_stream(relay: Relay, connection: Connection) -> None:
+    """Pass a stream on and settle it. Raises UpstreamError where it broke off before anything was sent."""
+    plan, forwarded = relay.plan, relay.forwarded
+    reader = plan.surface.stream_reader(plan.request, convention=forwarded.convention)
+    passage = _Passage(relay, connection, reader)
+    end_reason = await passage.run()
+    outcome = passage.outcome(end_reason)
+    if end_reason == "completed":
+        await passage.start()
+        await _finish(relay, connection, reader, outcome)
+        return
+    # Nobody waits for the end of this reply, so nothing waits for its settlement.
+    relay.put(outcome)
+    if end_reason == "upstream_broke_off":
+        refusal = UpstreamError(
+            f"The provider of model {plan.facts.model} broke off its reply. "
+            f"{format_amount(outcome.due)} credits were charged for what was delivered."
+        )
+        if not passage.started:
+            raise refusal
+        await connection.send(_error_event(relay, refusal))
+        connection.cut()
+
+
+class _Passage:
+    """The bytes on their way through, and what is known of them at their end."""
+
+    def __init__(self, relay: Relay, connection: Connection, reader: StreamReader) -> None:
+        self._relay = relay
+        self._connection = connection
+        self._reader = reader
+        self._impossible = False
+        self.started = False
+
+    async def run(self) -> EndReason:
+        """Pass what may pass until the reply is whole or can no longer become so."""
+        reply = self._relay.forwarded.reply
+        try:
+            with self._connection.abort_on_leave():
+                data = await reply.read()
+            with self._connection.abort_on_leave(grace_s=READ_ON_S):
+                while data:
+                    await self._pass(data)
+                    if self._reader.whole:
+                        break
+                    data = await reply.read()
+        except ClientLeft:
+            return "client_left" if self.started else "client_left_early"
+        except UpstreamFailure:
+            return "upstream_broke_off"
+        self._reader.end()
+        return "client_left" if self._connection.gone else "completed"
+
+    async def _pass(self, data: bytes) -> None:
+        try:
+            passed = self._reader.feed(data)
+        except ImpossibleUsage:
+            self._impossible = True
+            return
+        if passed:
+            await self.start()
+            await self._connection.send(passed)
+
+    async def start(self) -> None:
+        """Send the head, once."""
+        if not self.started:
+            self.started = True
+            await self._connection.start(200, self._relay.headers)
+
+    def outcome(self, end_reason: EndReason) -> Outcome:
+        """Return what the call costs, given how it ended."""
+        relay, reader = self._relay, self._reader
+        if self._impossible:
+            return relay.free("impossible_usage", status=200, flag=IMPOSSIBLE_USAGE)
+        if end_reason == "client_left_early":
+            return relay.free(end_reason, status=499)
+        if reader.usage is not None:
+            return relay.charged(reader.usage, end_reason)
+        if reader.content_events == 0 and (end_reason != "completed" or reader.failed):
+            # Nothing was delivered that anybody could be charged for.
+            return relay.free("upstream_failed" if end_reason != "client_left" else end_reason, status=502)
+        estimate = relay.plan.surface.estimate_stream(
+            relay.plan.request, content_events=reader.content_events
+        )
+        return relay.charged(estimate, end_reason)
+
+
+async def _finish(relay: Relay, connection: Connection, reader: StreamReader, outcome: Outcome) -> None:
+    """Settle, then send what was withheld."""
+    answered = relay.put(outcome)
+    for _ in range(KEEPALIVES_MAX):
+        done, _pending = await asyncio.wait((answered,), timeout=KEEPALIVE_EVERY_S)
+        if done:
+            break
+        await connection.send(KEEPALIVE)
+    else:
+        answered.cancel()
+        relay.give_up(status=503)
+        connection.cut()
+        return
+    answer = answered.result()
+    if not isinstance(answer, Resolved):
+        # The hold was voided meanwhile (the worker's lease had lapsed): no charge, so no whole reply.
+        connection.cut()
+        return
+    await connection.finish(reader.tail(format_amount(answer.charge)))
+
+
+def _error_event(relay: Relay, refusal: UpstreamError) -> bytes:
+    body = relay.plan.surface.error_body(
+        status=refusal.status,
+        code=refusal.code,
+        message=refusal.message,
+        facts={"type": refusal.error_type, **refusal.facts},
+    )
+    return b"data: " + body + b"\n\n"

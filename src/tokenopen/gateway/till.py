@@ -1,0 +1,205 @@
+"""The till: the one writer that admits and settles calls, many in one transaction.
+
+Whatever has gathered while the last commit ran goes into the next batch: resolutions first, since they
+free credit, then admissions in arrival order. There is no artificial delay. What a batch may meet:
+
+    StorageAway         admissions are answered so at once; resolutions stay and are tried again
+    OutcomeUnknown      the batch is tried again and finds what was applied, so nothing doubles
+    anything else       an item is at fault: the batch is halved until it stands alone, and only it fails
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+import structlog
+
+from tokenopen.core.admission import Admission, Admitted, Resolution
+from tokenopen.core.call import Outcome
+from tokenopen.core.errors import StorageUnavailable
+from tokenopen.ports.storage import (
+    AdmissionAnswer,
+    Batch,
+    BatchAnswer,
+    OutcomeUnknown,
+    ResolutionAnswer,
+    Storage,
+    StorageAway,
+)
+
+BATCH_MAX: Final = 512
+RETRY_MIN_S: Final = 0.05
+RETRY_MAX_S: Final = 1.0
+
+_log = structlog.get_logger()
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting(Generic[Item, Answer]):
+    item: Item
+    answered: asyncio.Future[Answer]
+
+
+_Resolving = _Waiting[Resolution, ResolutionAnswer]
+_Admitting = _Waiting[Admission, AdmissionAnswer]
+
+
+class Till:
+    """Admits and resolves calls. ``observe`` is told the size of each batch that was written."""
+
+    def __init__(self, storage: Storage, *, observe: Callable[[int], None] | None = None) -> None:
+        self._storage = storage
+        self._observe = observe
+        self._resolving: deque[_Resolving] = deque()
+        self._admitting: deque[_Admitting] = deque()
+        self._filled = asyncio.Event()
+        self._closing = False
+        self._writer: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._writer = asyncio.create_task(self._work(), name="till")
+
+    async def close(self) -> None:
+        """Write what has gathered, once, and stop."""
+        self._closing = True
+        self._filled.set()
+        if self._writer is not None:
+            await self._writer
+
+    async def admit(self, admission: Admission) -> AdmissionAnswer:
+        """Admit a call, or say why not. Refuses StorageUnavailable. Cancelling voids what was admitted."""
+        answered: asyncio.Future[AdmissionAnswer] = asyncio.get_running_loop().create_future()
+        self._admitting.append(_Waiting(admission, answered))
+        self._filled.set()
+        return await answered
+
+    async def resolve(self, resolution: Resolution) -> ResolutionAnswer:
+        """Resolve a call's hold, waiting for the database as long as it takes.
+
+        Cancelling withdraws what has not been sent to the database; what has been may yet be done, so who
+        gives up must follow with a void that must not cost.
+        """
+        return await self.put(resolution)
+
+    def put(self, resolution: Resolution) -> asyncio.Future[ResolutionAnswer]:
+        """Hand a resolution over without waiting for its answer."""
+        answered: asyncio.Future[ResolutionAnswer] = asyncio.get_running_loop().create_future()
+        self._resolving.append(_Waiting(resolution, answered))
+        self._filled.set()
+        return answered
+
+    @property
+    def backlog(self) -> int:
+        """How many items wait."""
+        return len(self._resolving) + len(self._admitting)
+
+    async def _work(self) -> None:
+        pause_s = RETRY_MIN_S
+        while True:
+            await self._filled.wait()
+            resolving, admitting = self._take()
+            if not resolving and not admitting:
+                self._filled.clear()
+                if self._closing:
+                    return
+                continue
+            try:
+                await self._post(resolving, admitting)
+                pause_s = RETRY_MIN_S
+            except StorageAway as error:
+                _log.warning("storage_away", error=str(error), resolutions_waiting=len(resolving))
+                self._resolving.extendleft(reversed(resolving))
+                for waiting in admitting:
+                    _answer(waiting.answered, StorageUnavailable())
+                if self._closing:
+                    return
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, RETRY_MAX_S)
+
+    def _take(self) -> tuple[list[_Resolving], list[_Admitting]]:
+        resolving: list[_Resolving] = []
+        admitting: list[_Admitting] = []
+        while self._resolving and len(resolving) < BATCH_MAX:
+            resolution = self._resolving.popleft()
+            if not resolution.answered.cancelled():
+                resolving.append(resolution)
+        while self._admitting and len(resolving) + len(admitting) < BATCH_MAX:
+            admission = self._admitting.popleft()
+            if not admission.answered.cancelled():
+                admitting.append(admission)
+        return resolving, admitting
+
+    async def _post(self, resolving: Sequence[_Resolving], admitting: Sequence[_Admitting]) -> None:
+        """Post the items, halving around one that is at fault. Raises StorageAway."""
+        try:
+            answer = await self._post_known(resolving, admitting)
+        except StorageAway:
+            raise
+        except Exception as error:
+            if len(resolving) + len(admitting) == 1:
+                _log.exception("till_item_failed")
+                answered = resolving[0].answered if resolving else admitting[0].answered
+                if not answered.done():
+                    answered.set_exception(error)
+                return
+            middle = len(resolving) // 2 if resolving else 0
+            cut = len(admitting) // 2 if not resolving else 0
+            if resolving and admitting:
+                # Apart first: most batches hold both, and they seldom fail together.
+                await self._post(resolving, ())
+                await self._post((), admitting)
+            else:
+                await self._post(resolving[:middle], admitting[:cut])
+                await self._post(resolving[middle:], admitting[cut:])
+            return
+        self._hand_out(resolving, admitting, answer)
+
+    async def _post_known(
+        self, resolving: Sequence[_Resolving], admitting: Sequence[_Admitting]
+    ) -> BatchAnswer:
+        """Post until it is known what happened. Raises StorageAway only where nothing was written."""
+        resolutions = [waiting.item for waiting in resolving]
+        admissions = [waiting.item for waiting in admitting]
+        repeated = False
+        pause_s = RETRY_MIN_S
+        while True:
+            try:
+                answer = await self._storage.post(
+                    Batch(resolutions=resolutions, admissions=admissions, repeated=repeated)
+                )
+            except StorageAway as error:
+                if not repeated and not isinstance(error, OutcomeUnknown):
+                    raise
+                _log.warning(
+                    "commit_outcome_unknown", error=str(error), items=len(resolutions) + len(admissions)
+                )
+                repeated = True
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, RETRY_MAX_S)
+                continue
+            if self._observe is not None:
+                self._observe(len(resolutions) + len(admissions))
+            return answer
+
+    def _hand_out(
+        self, resolving: Sequence[_Resolving], admitting: Sequence[_Admitting], answer: BatchAnswer
+    ) -> None:
+        for resolution, resolved in zip(resolving, answer.resolutions, strict=True):
+            _answer(resolution.answered, resolved)
+        for admission, decided in zip(admitting, answer.admissions, strict=True):
+            if not _answer(admission.answered, decided) and isinstance(decided, Admitted):
+                # Nobody waits for it any more, so nobody else would ever free its hold.
+                outcome = Outcome(resolution="void", end_reason="abandoned")
+                self.put(Resolution(facts=admission.item.facts, outcome=outcome))
+
+
+def _answer(future: asyncio.Future[Answer], answer: Answer) -> bool:
+    if future.done():
+        return False
+    future.set_result(answer)
+    return True

@@ -1,0 +1,38 @@
+"""Worker: this process as the database knows it. Its holds live as long as its lease is renewed."""
+
+from typing import Final
+
+import structlog
+
+from tokenopen.core.identifier import new_id
+from tokenopen.ports.clock import Clock
+from tokenopen.ports.storage import Storage
+
+LEASE_MS: Final = 30_000
+
+_log = structlog.get_logger()
+
+
+class Worker:
+    """Admits calls under ``id``; a lease that lapsed is never revived, the worker goes on under a new id."""
+
+    def __init__(self, storage: Storage, clock: Clock) -> None:
+        self._storage = storage
+        self._clock = clock
+        self.id = ""
+
+    async def enroll(self) -> None:
+        """Take a new id and lease."""
+        worker_id = new_id("wrk", self._clock.now_ms())
+        await self._storage.register_worker(worker_id, lease_ms=LEASE_MS)
+        self.id = worker_id
+
+    async def renew(self) -> None:
+        """Extend the lease; where it has lapsed, enroll anew. Raises StorageAway."""
+        if not await self._storage.renew_lease(self.id, lease_ms=LEASE_MS):
+            _log.warning("lease_lapsed", worker=self.id)
+            await self.enroll()
+
+    async def retire(self) -> None:
+        """Leave; the row stays where holds are still open, until they have been voided."""
+        await self._storage.retire_worker(self.id)

@@ -1,0 +1,38 @@
+"""Periodic: work that is done again and again beside the calls, each kind in a task of its own."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from tokenopen.ports.storage import StorageAway
+
+_log = structlog.get_logger()
+
+
+class PeriodicJobs:
+    """Runs functions at intervals. One that fails is logged and runs again at its next turn."""
+
+    def __init__(self) -> None:
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def add(self, name: str, function: Callable[[], Awaitable[None]], *, every_s: float) -> None:
+        """Run ``function`` from now on, first after one interval."""
+        self._tasks.append(asyncio.create_task(_repeat(name, function, every_s), name=name))
+
+    async def close(self) -> None:
+        """Stop all of them."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _repeat(name: str, function: Callable[[], Awaitable[None]], every_s: float) -> None:
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            await function()
+        except StorageAway as error:
+            _log.warning("job_postponed", job=name, error=str(error))
+        except Exception:
+            _log.exception("job_failed", job=name)

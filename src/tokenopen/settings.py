@@ -1,0 +1,45 @@
+"""Settings: what the environment says. The only file that reads it."""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Settings(BaseSettings):
+    """One variable each, named TOKENOPEN_ and the field's name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="TOKENOPEN_", extra="ignore", frozen=True)
+
+    database_url: str = Field(
+        default="", description="Where accounts and calls are stored. Empty: SQLite in the data directory."
+    )
+    data_dir: Path = Field(default=Path("data"), description="Directory of the embedded database and secret.")
+    admin_key: SecretStr | None = Field(
+        default=None,
+        min_length=32,
+        description="A management key of the first administrator; any string of 32 characters or more.",
+    )
+    secret_key: SecretStr | None = Field(
+        default=None,
+        min_length=32,
+        description="Root of key hashing and credential encryption; generated into the data directory "
+        "when absent, required with PostgreSQL.",
+    )
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    upstream_networks: Annotated[tuple[Network, ...], NoDecode] = Field(
+        default=(),
+        description="Comma-separated networks (CIDR) that upstreams may lie in besides public addresses.",
+    )
+
+    @field_validator("upstream_networks", mode="before")
+    @classmethod
+    def _split_networks(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(ipaddress.ip_network(part.strip()) for part in value.split(",") if part.strip())
+        return value

@@ -1,0 +1,49 @@
+"""Platform settings: one row each; the first start writes them all."""
+
+from collections.abc import Mapping
+
+from sqlalchemy import insert, select, update
+
+from tokenopen.core.platform import Platform
+from tokenopen.ports.storage import Transaction
+from tokenopen.storage.directory import platform_from_rows
+from tokenopen.storage.schema import platform_settings, versions
+from tokenopen.storage.version import CATALOG
+
+
+async def is_set_up(tx: Transaction) -> bool:
+    """Tell whether the database has been started with before."""
+    return await tx.fetch_one(select(versions.c.value).where(versions.c.name == CATALOG)) is not None
+
+
+async def insert_catalog_version(tx: Transaction) -> None:
+    """Begin to count the catalog's versions; part of the first start."""
+    await tx.execute(insert(versions).values(name=CATALOG, value=1))
+
+
+async def load_platform(tx: Transaction) -> Platform:
+    """Return the platform settings."""
+    return platform_from_rows(await tx.fetch_all(select(platform_settings)))
+
+
+def _values(platform: Platform) -> Mapping[str, str]:
+    return {
+        "name": platform.name,
+        "time_zone": platform.zone.key,
+        "default_group": platform.default_group,
+        "support_contact": platform.support_contact,
+    }
+
+
+async def insert_platform(tx: Transaction, platform: Platform) -> None:
+    """Store the first platform settings."""
+    rows = [{"name": name, "value": value} for name, value in _values(platform).items()]
+    await tx.execute(insert(platform_settings).values(rows))
+
+
+async def update_platform(tx: Transaction, platform: Platform) -> None:
+    """Store changed platform settings."""
+    for name, value in _values(platform).items():
+        await tx.execute(
+            update(platform_settings).where(platform_settings.c.name == name).values(value=value)
+        )
