@@ -1,0 +1,102 @@
+"""Platform settings: what administrators set for the whole installation."""
+
+from dataclasses import dataclass, replace
+from typing import Any, TypedDict
+from zoneinfo import ZoneInfo, available_timezones
+
+from tokenopen.control.actor import Actor
+from tokenopen.control.audit_log import record_change
+from tokenopen.core.errors import Conflict, InvalidRequest
+from tokenopen.core.group_history import GroupRecord
+from tokenopen.core.platform import Platform
+from tokenopen.ports.storage import Transaction
+from tokenopen.storage import platform as storage
+from tokenopen.storage.group import find_group, get_group
+from tokenopen.storage.version import bump_catalog_version, lock_catalog
+
+
+class PlatformChanges(TypedDict, total=False):
+    """What a PATCH of the settings may hold; ``default_group`` is a slug."""
+
+    name: str
+    time_zone: str
+    default_group: str
+    support_contact: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformView:
+    """The settings, with the default group itself."""
+
+    platform: Platform
+    default_group: GroupRecord
+
+
+def _describe(view: PlatformView) -> dict[str, object]:
+    return {
+        "name": view.platform.name,
+        "time_zone": view.platform.zone.key,
+        "default_group": view.default_group.description.slug,
+        "support_contact": view.platform.support_contact,
+    }
+
+
+async def read_platform(tx: Transaction, actor: Actor) -> PlatformView:
+    """Return the platform settings, for administrators."""
+    actor.require_administrator()
+    platform = await storage.load_platform(tx)
+    return PlatformView(platform=platform, default_group=await get_group(tx, platform.default_group))
+
+
+def _zone(name: str) -> ZoneInfo:
+    if name not in available_timezones():
+        raise InvalidRequest(
+            f"time_zone: {name} is no IANA time zone such as UTC or Europe/Berlin.", param="time_zone"
+        )
+    return ZoneInfo(name)
+
+
+async def _default_group(tx: Transaction, slug: str) -> GroupRecord:
+    record = await find_group(tx, slug)
+    if record is None:
+        raise InvalidRequest(f"default_group: there is no group {slug}.", param="default_group")
+    if record.description.state != "active" or record.description.visibility != "public":
+        raise Conflict(
+            f"Group {record.description.name} cannot be the default for new API keys: it is not open to "
+            "everyone.",
+            param="default_group",
+        )
+    return record
+
+
+async def update_platform(tx: Transaction, actor: Actor, changes: PlatformChanges) -> PlatformView:
+    """Change settings; a new time zone moves the day's end for TPD from the very next call on.
+
+    Refuses InvalidRequest, and Conflict for a default group that is not open to everyone.
+    """
+    actor.require_administrator()
+    await lock_catalog(tx)
+    before = await read_platform(tx, actor)
+    fields: dict[str, Any] = dict(changes)
+    group = before.default_group
+    if "default_group" in fields:
+        group = await _default_group(tx, fields["default_group"])
+        fields["default_group"] = group.id
+    if "time_zone" in fields:
+        fields["zone"] = _zone(fields.pop("time_zone"))
+    after = PlatformView(platform=replace(before.platform, **fields), default_group=group)
+    if after.platform == before.platform:
+        return before
+
+    await storage.update_platform(tx, after.platform)
+    await bump_catalog_version(tx)
+    await record_change(
+        tx,
+        actor,
+        action="platform.update",
+        subject_kind="platform",
+        subject_id="platform",
+        before=_describe(before),
+        after=_describe(after),
+    )
+    return after

@@ -1,0 +1,159 @@
+"""What tests of the control plane share: a real database in a fresh file, a clock that tests move, and
+clients of the control API."""
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from tests.fakes.clock import MovableClock
+from tests.fakes.upstream import FakeUpstream
+from tokenopen.api.control_app import create_control_app
+from tokenopen.api.services import Services
+from tokenopen.control.actor import Actor
+from tokenopen.control.management_key import create_management_key
+from tokenopen.control.seed_groups import SEED_GROUPS
+from tokenopen.control.setup import set_up
+from tokenopen.control.user import create_user
+from tokenopen.core.user import Role
+from tokenopen.storage.migrate import upgrade_sqlite
+from tokenopen.storage.sqlite import SqliteStorage
+
+HASHING_KEY = b"h" * 32
+SEALING_KEY = b"s" * 32
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database file with every table and no row, to be copied."""
+    path = tmp_path_factory.mktemp("empty") / "tokenopen.sqlite3"
+    upgrade_sqlite(path)
+    return path
+
+
+@pytest.fixture
+def clock() -> MovableClock:
+    """A clock that stands at noon until it is moved."""
+    return MovableClock()
+
+
+@pytest.fixture
+async def storage(empty_database: Path, tmp_path: Path, clock: MovableClock) -> AsyncIterator[SqliteStorage]:
+    """An empty database of one's own."""
+    path = tmp_path / "tokenopen.sqlite3"
+    shutil.copy(empty_database, path)
+    storage = SqliteStorage(path, clock)
+    yield storage
+    await storage.close()
+
+
+@pytest.fixture
+async def administrator(storage: SqliteStorage) -> Actor:
+    """The administrator of a database that has been started with: seeded groups, settings."""
+    async with storage.write() as tx:
+        return (await set_up(tx, seed_groups=SEED_GROUPS, default_group="default")).administrator
+
+
+@pytest.fixture
+def upstream() -> FakeUpstream:
+    """Every provider there is."""
+    return FakeUpstream()
+
+
+@pytest.fixture
+def services(
+    storage: SqliteStorage, clock: MovableClock, upstream: FakeUpstream, administrator: Actor
+) -> Services:
+    """What the control API works with, on a database that has been set up."""
+    return Services(
+        storage=storage,
+        clock=clock,
+        upstream=upstream,
+        hashing_key=HASHING_KEY,
+        sealing_key=SEALING_KEY,
+        allowed_networks=(),
+    )
+
+
+@pytest.fixture
+def control_app(services: Services) -> FastAPI:
+    """The control API."""
+    return create_control_app(services)
+
+
+async def make_user(
+    storage: SqliteStorage, administrator: Actor, email: str, *, role: Role = "user"
+) -> Actor:
+    """Create a user and return them as one who may ask for things."""
+    async with storage.write() as tx:
+        user = await create_user(
+            tx, administrator, email=email, name=email.split("@")[0].title(), role=role, password_hash=None
+        )
+    return Actor(
+        user_id=user.id, email=user.email, role=role, account_id=user.account_id, via="management_key"
+    )
+
+
+@pytest.fixture
+async def user(storage: SqliteStorage, administrator: Actor) -> Actor:
+    """A user without any rights or credit."""
+    return await make_user(storage, administrator, "ada@example.com")
+
+
+@pytest.fixture
+async def other_user(storage: SqliteStorage, administrator: Actor) -> Actor:
+    """Another user, whose things are none of the first one's."""
+    return await make_user(storage, administrator, "bob@example.com")
+
+
+async def _client(app: FastAPI, key: str | None) -> AsyncIterator[httpx.AsyncClient]:
+    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://control", headers=headers) as client:
+        yield client
+
+
+async def make_management_key(storage: SqliteStorage, actor: Actor) -> str:
+    """Create a management key of the actor's and return its secret."""
+    async with storage.write() as tx:
+        key, _ = await create_management_key(
+            tx, actor, user_id=actor.user_id, name="Test", hashing_key=HASHING_KEY
+        )
+    return key
+
+
+@pytest.fixture
+async def admin_client(
+    control_app: FastAPI, storage: SqliteStorage, administrator: Actor
+) -> AsyncIterator[httpx.AsyncClient]:
+    """The control API with an administrator's management key."""
+    async for client in _client(control_app, await make_management_key(storage, administrator)):
+        yield client
+
+
+@pytest.fixture
+async def user_client(
+    control_app: FastAPI, storage: SqliteStorage, user: Actor
+) -> AsyncIterator[httpx.AsyncClient]:
+    """The control API with the user's management key."""
+    async for client in _client(control_app, await make_management_key(storage, user)):
+        yield client
+
+
+@pytest.fixture
+async def other_client(
+    control_app: FastAPI, storage: SqliteStorage, other_user: Actor
+) -> AsyncIterator[httpx.AsyncClient]:
+    """The control API with the other user's management key."""
+    async for client in _client(control_app, await make_management_key(storage, other_user)):
+        yield client
+
+
+@pytest.fixture
+async def anonymous_client(control_app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """The control API without any key."""
+    async for client in _client(control_app, None):
+        yield client

@@ -1,0 +1,1 @@
+"""Fakes: one per port that the world is faked at."""
