@@ -1,0 +1,153 @@
+"""POST /v1/responses: text in the shape of OpenAI's Responses API, as JSON or as a stream."""
+
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from tokenopen.simulator.directive import DEFAULT_EVENTS, Directives
+from tokenopen.simulator.reply import (
+    Endpoint,
+    Reply,
+    check_directives,
+    decode,
+    new_id,
+    openai_error,
+    output_words,
+    reported_usage,
+)
+from tokenopen.simulator.words import Content, count_content, piece_of, spread, text_of
+
+
+class _Item(msgspec.Struct):
+    content: Content = None
+
+
+class _Request(msgspec.Struct):
+    model: str
+    input: str | list[_Item]
+    instructions: str | None = None
+    max_output_tokens: int | None = None
+    stream: bool | None = False
+    simulate: Directives | None = None
+
+
+_decoder: Final = msgspec.json.Decoder(_Request)
+
+
+def _prompt_words(request: _Request) -> int:
+    words = count_content(request.instructions)
+    if isinstance(request.input, str):
+        return words + count_content(request.input)
+    return words + sum(count_content(item.content) for item in request.input)
+
+
+def _usage_json(input_tokens: int, output_tokens: int) -> bytes:
+    return (
+        b'{"input_tokens":%d,"input_tokens_details":{"cached_tokens":0},'
+        b'"output_tokens":%d,"output_tokens_details":{"reasoning_tokens":0},"total_tokens":%d}'
+        % (input_tokens, output_tokens, input_tokens + output_tokens)
+    )
+
+
+def answer(body: bytes) -> Reply:
+    """Return the reply to a responses request. Raises Refused with 400 where it cannot be read."""
+    request = decode(_decoder, body, openai_error)
+    streams = bool(request.stream)
+    check_directives(request.simulate, streams=streams, error_body=openai_error)
+    words = output_words(asked=request.max_output_tokens, field="max_output_tokens", error_body=openai_error)
+    prompt_tokens = _prompt_words(request)
+    usage = reported_usage(_usage_json(prompt_tokens, words), request.simulate)
+    writer = _ResponseWriter(request, words=words, usage=usage)
+    events = list(writer.events()) if streams else [b""]
+    return Reply(
+        model=request.model,
+        stream=streams,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=words,
+        directives=request.simulate,
+        body=b"" if streams else writer.finished(),
+        events=events[:-1],
+        end_mark=events[-1],
+    )
+
+
+class _ResponseWriter:
+    """Writes one response object in its states, and the events between them."""
+
+    def __init__(self, request: _Request, *, words: int, usage: bytes | None) -> None:
+        self._request = request
+        self._words = words
+        self._usage = usage
+        self._id = new_id(b"resp_")
+        self._item_id = new_id(b"msg_")
+        self._created = int(time.time())
+        self._status = b"completed" if request.max_output_tokens is None else b"incomplete"
+
+    def finished(self) -> bytes:
+        return self._response(self._status, output=self._item(self._status), usage=self._usage)
+
+    def _response(self, status: bytes, *, output: bytes, usage: bytes | None) -> bytes:
+        details = b'{"reason":"max_output_tokens"}' if status == b"incomplete" else b"null"
+        return (
+            b'{"id":"%b","object":"response","created_at":%d,"status":"%b","background":false,"error":null,'
+            b'"incomplete_details":%b,"instructions":%b,"max_output_tokens":%b,"max_tool_calls":null,"metadata":{},'
+            b'"model":%b,"output":[%b],"parallel_tool_calls":true,"previous_response_id":null,'
+            b'"reasoning":{"effort":null,"summary":null},"service_tier":"default","store":false,"temperature":1.0,'
+            b'"text":{"format":{"type":"text"},"verbosity":"medium"},"tool_choice":"auto","tools":[],"top_p":1.0,'
+            b'"truncation":"disabled"%b}'
+            % (
+                self._id,
+                self._created,
+                status,
+                details,
+                msgspec.json.encode(self._request.instructions),
+                msgspec.json.encode(self._request.max_output_tokens),
+                msgspec.json.encode(self._request.model),
+                output,
+                b"" if usage is None else b',"usage":' + usage,
+            )
+        )
+
+    def _item(self, status: bytes) -> bytes:
+        content = b"" if status == b"in_progress" else self._part(text_of(self._words))
+        return b'{"id":"%b","type":"message","status":"%b","role":"assistant","content":[%b]}' % (
+            self._item_id,
+            status,
+            content,
+        )
+
+    def _part(self, text: bytes) -> bytes:
+        return b'{"type":"output_text","annotations":[],"logprobs":[],"text":"%b"}' % text
+
+    def events(self) -> Iterator[bytes]:
+        """Yield every event of the stream; the last one is its end mark."""
+        for number, (name, members) in enumerate(self._steps()):
+            yield b'event: %b\ndata: {"type":"%b","sequence_number":%d,%b}\n\n' % (
+                name,
+                name,
+                number,
+                members,
+            )
+
+    def _steps(self) -> Iterator[tuple[bytes, bytes]]:
+        begun = self._response(b"in_progress", output=b"", usage=b"null")
+        place = b'"item_id":"%b","output_index":0,"content_index":0' % self._item_id
+        yield b"response.created", b'"response":' + begun
+        yield b"response.in_progress", b'"response":' + begun
+        yield b"response.output_item.added", b'"output_index":0,"item":' + self._item(b"in_progress")
+        yield b"response.content_part.added", place + b',"part":' + self._part(b"")
+        directives = self._request.simulate
+        pieces = DEFAULT_EVENTS if directives is None or directives.events is None else directives.events
+        for start, end in spread(self._words, pieces):
+            delta = place + b',"delta":"%b","logprobs":[],"obfuscation":"s1m"' % piece_of(start, end)
+            yield b"response.output_text.delta", delta
+        text = text_of(self._words)
+        yield b"response.output_text.done", place + b',"text":"%b","logprobs":[]' % text
+        yield b"response.content_part.done", place + b',"part":' + self._part(text)
+        yield b"response.output_item.done", b'"output_index":0,"item":' + self._item(self._status)
+        yield b"response." + self._status, b'"response":' + self.finished()
+
+
+ENDPOINT: Final = Endpoint(answer, openai_error)
