@@ -6,14 +6,30 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
 from tokenopen import __version__
-from tokenopen.api import audit_log, management_key, user
+from tokenopen.api import (
+    api_key,
+    audit_log,
+    entitlement,
+    group,
+    group_terms,
+    management_key,
+    platform,
+    upgrade_request,
+    user,
+)
 from tokenopen.api.errors import BODY_BYTES_MAX, ErrorBody, add_error_handlers
 from tokenopen.api.services import Services
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
-    audit_log.router,
-    management_key.router,
     user.router,
+    management_key.router,
+    group.router,
+    group_terms.router,
+    entitlement.router,
+    api_key.router,
+    upgrade_request.router,
+    platform.router,
+    audit_log.router,
 )
 
 # Named so, the framework does not add the 422 that it would answer by itself and that is a 400 here.

@@ -1,0 +1,60 @@
+"""Platform settings, as administrators read and change them."""
+
+from typing import Annotated
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from tokenopen.api.authentication import Administrator
+from tokenopen.api.group import Slug
+from tokenopen.api.json_types import UNCHANGED, Label, PatchBody, Prose
+from tokenopen.api.services import CurrentServices
+from tokenopen.control import platform as control
+from tokenopen.control.platform import PlatformView
+
+router = APIRouter(tags=["platform"])
+
+
+class PlatformPatch(PatchBody):
+    """A change of settings; ``time_zone`` is an IANA name, ``support_contact`` a mail address or link."""
+
+    name: Label = UNCHANGED
+    time_zone: Annotated[str, Field(max_length=100)] = UNCHANGED
+    default_group: Slug = UNCHANGED
+    support_contact: Annotated[Prose, Field(max_length=200)] = UNCHANGED
+
+
+class PlatformOut(BaseModel):
+    """What holds for the whole installation; days end at midnight of the time zone."""
+
+    name: str
+    time_zone: str
+    default_group: str
+    support_contact: str
+
+
+def _show(view: PlatformView) -> PlatformOut:
+    return PlatformOut(
+        name=view.platform.name,
+        time_zone=view.platform.zone.key,
+        default_group=view.default_group.description.slug,
+        support_contact=view.platform.support_contact,
+    )
+
+
+@router.get("/api/admin/settings")
+async def find_settings(services: CurrentServices, actor: Administrator) -> PlatformOut:
+    """The platform settings."""
+    async with services.storage.read() as tx:
+        view = await control.read_platform(tx, actor)
+    return _show(view)
+
+
+@router.patch("/api/admin/settings")
+async def update_settings(
+    services: CurrentServices, actor: Administrator, body: PlatformPatch
+) -> PlatformOut:
+    """Change platform settings; they bind the very next call."""
+    async with services.storage.write() as tx:
+        view = await control.update_platform(tx, actor, body.changes())
+    return _show(view)

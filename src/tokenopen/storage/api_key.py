@@ -1,0 +1,95 @@
+"""API keys: their rows. The secret is never here, only its keyed hash."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Select, insert, select, update
+
+from tokenopen.core.api_key import ApiKey
+from tokenopen.ports.storage import Transaction
+from tokenopen.storage.policy import encode_json
+from tokenopen.storage.schema import api_keys, users
+
+Row = Mapping[str, Any]
+
+
+def _rows() -> Select[Any]:
+    columns = [column for column in api_keys.c if column is not api_keys.c.key_hash]
+    return select(*columns, users.c.email.label("user_email")).join(users, users.c.id == api_keys.c.user_id)
+
+
+def _values(key: ApiKey) -> dict[str, Any]:
+    """Return the columns that may change in a key's life, besides what calls write."""
+    return {
+        "group_id": key.group_id,
+        "name": key.name,
+        "state": key.state,
+        "models": None if key.models is None else encode_json(key.models),
+        "allowed_ips": None if key.allowed_ips is None else encode_json(key.allowed_ips),
+        "credit_limit": key.credit_limit,
+        "expires_at_ms": key.expires_at_ms,
+    }
+
+
+async def insert_api_key(tx: Transaction, key: ApiKey, *, public_id: str, key_hash: bytes) -> None:
+    """Store a new key, which has spent nothing."""
+    await tx.execute(
+        insert(api_keys).values(
+            id=key.id,
+            public_id=public_id,
+            key_hash=key_hash,
+            last_four=key.last_four,
+            account_id=key.account_id,
+            user_id=key.user_id,
+            spent=0,
+            held=0,
+            created_at_ms=tx.now_ms,
+            **_values(key),
+        )
+    )
+
+
+async def update_api_key(tx: Transaction, key: ApiKey) -> None:
+    """Store what was changed of a key; one that has become revoked is so from now on."""
+    values = _values(key)
+    if key.state == "revoked":
+        values["revoked_at_ms"] = tx.now_ms
+    await tx.execute(update(api_keys).where(api_keys.c.id == key.id).values(**values))
+
+
+async def find_api_key(tx: Transaction, key_id: str) -> Row | None:
+    """Return a key's row with its user's mail address, or None."""
+    return await tx.fetch_one(_rows().where(api_keys.c.id == key_id))
+
+
+async def list_api_keys(
+    tx: Transaction,
+    *,
+    account_id: str | None,
+    user_id: str | None,
+    group_id: str | None,
+    before_id: str | None,
+    limit: int,
+) -> Sequence[Row]:
+    """Return keys, newest first, revoked ones too; a filter that is None is not one."""
+    statement = _rows().order_by(api_keys.c.id.desc()).limit(limit)
+    filters = (
+        (api_keys.c.account_id, account_id),
+        (api_keys.c.user_id, user_id),
+        (api_keys.c.group_id, group_id),
+    )
+    for column, value in filters:
+        if value is not None:
+            statement = statement.where(column == value)
+    if before_id is not None:
+        statement = statement.where(api_keys.c.id < before_id)
+    return await tx.fetch_all(statement)
+
+
+async def list_usable_api_keys(tx: Transaction, account_id: str) -> Sequence[Row]:
+    """Return an account's keys that are not revoked, oldest first."""
+    return await tx.fetch_all(
+        _rows()
+        .where(api_keys.c.account_id == account_id, api_keys.c.state != "revoked")
+        .order_by(api_keys.c.id)
+    )
