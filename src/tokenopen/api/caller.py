@@ -8,6 +8,7 @@ from typing import Any
 
 from tokenopen.api.gateway import LookUp
 from tokenopen.api.json_types import format_instant
+from tokenopen.api.receipt import show_receipt
 from tokenopen.control.receipt import get_receipt
 from tokenopen.core.admission import limit_uses
 from tokenopen.core.catalog import Model
@@ -118,7 +119,8 @@ class CallerApi:
         """``GET /v1/receipts/{call_id}``: what one call of the account was charged, and why."""
         resolved = await self._find(key_hash, address)
         async with self._storage.read() as tx:
-            return await get_receipt(tx, resolved.caller.key.account_id, call_id)
+            receipt = await get_receipt(tx, resolved.caller.key.account_id, call_id)
+        return show_receipt(receipt).model_dump(mode="json")
 
 
 def _no_rest(rest: str) -> None:

@@ -88,7 +88,7 @@ def plan_call(
             input_bytes=request.input_bytes,
             attachments=request.attachments,
             open_ended=request.open_ended,
-            context_window=model.context_window,
+            context_window=model.context_window * request.prompts,
         ),
         model_max_output=model.max_output_tokens,
         requested_max_output=request.max_output_tokens,
@@ -123,6 +123,6 @@ def plan_call(
         ),
         routes=catalog.routes[model.name],
         prices=prices,
-        context_window=model.context_window,
+        context_window=model.context_window * request.prompts,
         group_slug=caller.group.slug,
     )

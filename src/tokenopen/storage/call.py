@@ -8,7 +8,15 @@ from sqlalchemy import ColumnElement, select
 
 from tokenopen.core.identifier import new_id
 from tokenopen.ports.storage import Transaction
-from tokenopen.storage.schema import api_keys, calls, group_revisions, groups, price_revisions, users
+from tokenopen.storage.schema import (
+    api_keys,
+    calls,
+    group_revisions,
+    groups,
+    price_revisions,
+    refused_calls,
+    users,
+)
 
 Row = Mapping[str, Any]
 
@@ -44,12 +52,6 @@ async def get_call(tx: Transaction, account_id: str, call_id: str) -> Row:
     row = await tx.fetch_one(select(calls).where(calls.c.account_id == account_id, calls.c.id == call_id))
     assert row is not None, f"there is no call {call_id}"
     return row
-
-
-async def find_group_id(tx: Transaction, slug: str) -> str | None:
-    """Return the id of the group with a slug, archived ones too."""
-    row = await tx.fetch_one(select(groups.c.id).where(groups.c.slug == slug))
-    return None if row is None else str(row["id"])
 
 
 def _first_id(at_ms: int) -> str:
@@ -106,4 +108,28 @@ def _with_names() -> Any:
         .outerjoin(price_revisions, price_revisions.c.id == calls.c.price_revision_id)
         .outerjoin(api_keys, api_keys.c.id == calls.c.key_id)
         .outerjoin(users, users.c.id == calls.c.user_id)
+    )
+
+
+async def list_refused_calls(
+    tx: Transaction, *, account_id: str, code: str | None, before_id: str | None, limit: int
+) -> Sequence[Row]:
+    """Return an account's refused calls, newest first, with the names of key and group."""
+    conditions = [refused_calls.c.account_id == account_id]
+    if code is not None:
+        conditions.append(refused_calls.c.code == code)
+    if before_id is not None:
+        conditions.append(refused_calls.c.id < before_id)
+    return await tx.fetch_all(
+        select(
+            refused_calls,
+            groups.c.slug.label("group_slug"),
+            groups.c.name.label("group_name"),
+            api_keys.c.name.label("key_name"),
+        )
+        .outerjoin(groups, groups.c.id == refused_calls.c.group_id)
+        .outerjoin(api_keys, api_keys.c.id == refused_calls.c.key_id)
+        .where(*conditions)
+        .order_by(refused_calls.c.id.desc())
+        .limit(limit)
     )

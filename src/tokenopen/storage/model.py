@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
-from sqlalchemy import ColumnElement, and_, func, insert, not_, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, func, insert, not_, or_, select, update
 
 from tokenopen.core.catalog import PriceStep, resolve_prices
 from tokenopen.core.money import Nanocredits
@@ -189,3 +189,14 @@ async def insert_price_revisions(tx: Transaction, rows: Sequence[Mapping[str, An
     """Write new price revisions."""
     for start in range(0, len(rows), _ROWS_MAX):
         await tx.execute(insert(price_revisions).values(list(rows[start : start + _ROWS_MAX])))
+
+
+async def list_model_states(tx: Transaction) -> Mapping[str, ListedState]:
+    """Return the state of every model by name, as lists show it."""
+    state = case(
+        (models.c.state == "archived", "archived"), (_is_incomplete(tx.now_ms), "incomplete"), else_="active"
+    )
+    return {
+        row["name"]: row["listed_state"]
+        for row in await tx.fetch_all(select(models.c.name, state.label("listed_state")))
+    }

@@ -9,9 +9,9 @@ import asyncio
 import fcntl
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +32,23 @@ DATABASE_FILE: Final = "tokenopen.sqlite3"
 LOCK_FILE: Final = "tokenopen.lock"
 _DIALECT: Final = sqlite_dialects.dialect(paramstyle="qmark")
 _READERS_MAX: Final = 4
+
+
+# What the machine does to the file (sqlite.org/rescode.html); any other error is a bug of ours.
+_AWAY_CODES: Final = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_NOTADB,
+    }
+)
 
 
 class DataDirectoryUnusable(Exception):
@@ -80,6 +97,17 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     return connection
 
 
+@contextmanager
+def _away_errors() -> Iterator[None]:
+    """Turn what the machine does to the file into StorageAway; bugs pass as they are."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _AWAY_CODES:
+            raise StorageAway(str(error)) from error
+        raise
+
+
 class _SqliteTransaction:
     """A control-plane transaction. Reads of a pooled connection run in a thread, writes on the loop."""
 
@@ -112,29 +140,58 @@ class _SqliteTransaction:
         return self._run(statement).rowcount
 
 
+class SqliteReader:
+    """Read-only transactions on a database file, beside whatever process writes it."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+        self._threads = ThreadPoolExecutor(_READERS_MAX, thread_name_prefix="read")
+        self._idle: list[sqlite3.Connection] = []
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Transaction]:
+        """A read-only transaction on one snapshot. Raises StorageAway."""
+        with _away_errors():
+            connection = self._idle.pop() if self._idle else connect(self._path, read_only=True)
+            connection.execute("BEGIN")
+        try:
+            with _away_errors():
+                yield _SqliteTransaction(connection, self._clock.now_ms(), self._threads)
+        finally:
+            connection.execute("ROLLBACK")
+            if len(self._idle) < _READERS_MAX:
+                self._idle.append(connection)
+            else:
+                connection.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._threads.shutdown()
+        for connection in self._idle:
+            connection.close()
+        self._idle.clear()
+
+
 class SqliteStorage:
     """The Storage port on SQLite. Open it after the schema has been brought up to date."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
-        self._path = path
         self._clock = clock
         self._writer = connect(path, read_only=False)
         # Who holds it owns the writing connection: one batch or one control-plane transaction at a time.
         self._turn = asyncio.Lock()
         # COMMIT waits for the disk; on a thread of its own it keeps the loop free meanwhile.
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
-        self._readers = ThreadPoolExecutor(_READERS_MAX, thread_name_prefix="read")
-        self._idle_readers: list[sqlite3.Connection] = []
+        self._reader = SqliteReader(path, clock)
         self._directory_reader = connect(path, read_only=True)
 
     async def post(self, batch: Batch) -> BatchAnswer:
         async with self._turn:
             try:
-                self._writer.execute("BEGIN")
-                answer, written = post_batch(self._writer, batch, now_ms=self._clock.now_ms())
-            except sqlite3.OperationalError as error:
-                self._roll_back()
-                raise StorageAway(str(error)) from error
+                with _away_errors():
+                    self._writer.execute("BEGIN")
+                    answer, written = post_batch(self._writer, batch, now_ms=self._clock.now_ms())
             except BaseException:
                 self._roll_back()
                 raise
@@ -164,35 +221,16 @@ class SqliteStorage:
     async def write(self) -> AsyncIterator[Transaction]:
         async with self._turn:
             try:
-                self._writer.execute("BEGIN IMMEDIATE")
-                yield _SqliteTransaction(self._writer, self._clock.now_ms(), None)
-            except sqlite3.OperationalError as error:
-                self._roll_back()
-                raise StorageAway(str(error)) from error
+                with _away_errors():
+                    self._writer.execute("BEGIN IMMEDIATE")
+                    yield _SqliteTransaction(self._writer, self._clock.now_ms(), None)
             except BaseException:
                 self._roll_back()
                 raise
             await self._commit()
 
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[Transaction]:
-        try:
-            connection = (
-                self._idle_readers.pop() if self._idle_readers else connect(self._path, read_only=True)
-            )
-            connection.execute("BEGIN")
-        except sqlite3.OperationalError as error:
-            raise StorageAway(str(error)) from error
-        try:
-            yield _SqliteTransaction(connection, self._clock.now_ms(), self._readers)
-        except sqlite3.OperationalError as error:
-            raise StorageAway(str(error)) from error
-        finally:
-            connection.execute("ROLLBACK")
-            if len(self._idle_readers) < _READERS_MAX:
-                self._idle_readers.append(connection)
-            else:
-                connection.close()
+    def read(self) -> AbstractAsyncContextManager[Transaction]:
+        return self._reader.read()
 
     @asynccontextmanager
     async def _look_up(self) -> AsyncIterator[Transaction]:
@@ -202,10 +240,9 @@ class SqliteStorage:
         """
         connection = self._directory_reader
         try:
-            connection.execute("BEGIN")
-            yield _SqliteTransaction(connection, self._clock.now_ms(), None)
-        except sqlite3.OperationalError as error:
-            raise StorageAway(str(error)) from error
+            with _away_errors():
+                connection.execute("BEGIN")
+                yield _SqliteTransaction(connection, self._clock.now_ms(), None)
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
@@ -243,7 +280,6 @@ class SqliteStorage:
     async def close(self) -> None:
         async with self._turn:
             self._committer.shutdown()
-            self._readers.shutdown()
-            for connection in (*self._idle_readers, self._directory_reader, self._writer):
-                connection.close()
-            self._idle_readers.clear()
+            self._reader.close()
+            self._directory_reader.close()
+            self._writer.close()

@@ -67,3 +67,13 @@ async def replace_routes(tx: Transaction, upstream_id: str, models: Mapping[str,
                 ]
             )
         )
+
+
+async def list_upstream_names(tx: Transaction, upstream_ids: Sequence[str]) -> Mapping[str, str]:
+    """Return the names of the upstreams that there are among the ids."""
+    if not upstream_ids:
+        return {}
+    rows = await tx.fetch_all(
+        select(upstreams.c.id, upstreams.c.name).where(upstreams.c.id.in_(upstream_ids))
+    )
+    return {row["id"]: row["name"] for row in rows}

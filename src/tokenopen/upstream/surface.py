@@ -18,7 +18,8 @@ class CallRequest:
 
     ``fields`` is the decoded top level, name -> raw JSON value, and is what is sent on.
     ``max_output_tokens`` is the caller's own maximum for one choice, None where it names none.
-    ``choices`` is how many outputs of that size may come: ``n`` times the number of prompts.
+    ``prompts`` is how many inputs there are, each of which may fill a context window; ``choices`` is how
+    many outputs of the maximum's size may come: ``n`` times the number of prompts.
     ``input_bytes`` counts the body outside base64 data; ``attachments`` images, files, audio and URLs.
     ``text_bytes`` counts the text of the messages alone, for an estimate that must be a lower bound.
     ``open_ended`` is set where history or tools kept by the provider can add input that is not seen here.
@@ -28,6 +29,7 @@ class CallRequest:
     stream: bool
     wants_usage: bool
     max_output_tokens: int | None
+    prompts: int
     choices: int
     input_bytes: int
     attachments: int

@@ -1,0 +1,273 @@
+"""Bootstrap: the one place that names concrete adapters and joins them to a running platform.
+
+Opened in this order and closed in the reverse: data directory, secret, schema, storage, first start,
+gateway, jobs. What cannot be opened raises StartupError, whose text says what to do.
+"""
+
+import asyncio
+import datetime
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from tokenopen.api.application import Application
+from tokenopen.api.caller import CallerApi
+from tokenopen.api.control_app import create_control_app
+from tokenopen.api.gateway import GatewayApi
+from tokenopen.api.services import Services
+from tokenopen.control.management_key import InvalidAdminKey
+from tokenopen.control.model_import import import_models
+from tokenopen.control.seed_groups import SEED_GROUPS
+from tokenopen.control.setup import NoAdministrator, create_first_management_key, ensure_admin_key, set_up
+from tokenopen.core.catalog import Endpoint
+from tokenopen.gateway.directory import Directory
+from tokenopen.gateway.forward import Forwarder
+from tokenopen.gateway.pipeline import Gateway
+from tokenopen.gateway.refused import RefusedCalls
+from tokenopen.gateway.till import Till
+from tokenopen.gateway.worker import Worker
+from tokenopen.jobs.periodic import PeriodicJobs
+from tokenopen.jobs.recovery import expire_orphans
+from tokenopen.jobs.refused_calls import write_refused_calls
+from tokenopen.ports.clock import Clock, SystemClock
+from tokenopen.ports.storage import Storage, StorageAway, Transaction
+from tokenopen.ports.upstream import Upstream
+from tokenopen.settings import Settings
+from tokenopen.storage.migrate import SchemaTooNew, upgrade_sqlite
+from tokenopen.storage.secret import (
+    DerivedKeys,
+    SecretUnusable,
+    check_secret,
+    derive_keys,
+    read_or_create_secret,
+)
+from tokenopen.storage.sqlite import (
+    DATABASE_FILE,
+    DataDirectoryUnusable,
+    SqliteReader,
+    SqliteStorage,
+    lock_data_directory,
+)
+from tokenopen.upstream.addresses import parse_origin
+from tokenopen.upstream.credential import open_credential
+from tokenopen.upstream.http1 import Http1Upstream
+from tokenopen.upstream.surfaces.chat import ChatSurface
+from tokenopen.upstream.surfaces.embeddings import EmbeddingsSurface
+
+DEFAULT_GROUP: Final = "default"
+RENEW_LEASE_S: Final = 10
+EXPIRE_ORPHANS_S: Final = 2
+WRITE_REFUSED_S: Final = 3
+
+_log = structlog.get_logger()
+
+
+class StartupError(Exception):
+    """The platform cannot start; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Platform:
+    """A platform that is up. ``first_key`` is the management key made at a first start without one given."""
+
+    application: Application
+    gateway_api: GatewayApi
+    first_start: bool
+    first_key: str | None
+
+
+def create_upstream(settings: Settings) -> Upstream:
+    """Return the client that calls are forwarded with."""
+    return Http1Upstream(allowed_networks=settings.upstream_networks)
+
+
+@asynccontextmanager
+async def open_platform(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Platform]:
+    """Bring the platform up, and down again at the end. Raises StartupError."""
+    clock = clock or SystemClock()
+    async with AsyncExitStack() as stack:
+        try:
+            storage, keys = await _open_storage(settings, clock, stack)
+            first_start, first_key = await _start_first(storage, keys, settings)
+        except (
+            DataDirectoryUnusable,
+            InvalidAdminKey,
+            NoAdministrator,
+            SchemaTooNew,
+            SecretUnusable,
+        ) as error:
+            raise StartupError(str(error)) from error
+        except (sqlite3.Error, SQLAlchemyError, StorageAway) as error:
+            raise StartupError(
+                f"The database cannot be opened ({error}). Check that its file is whole and can be written, "
+                "and that the disk is not full."
+            ) from error
+        upstream = create_upstream(settings)
+        stack.push_async_callback(upstream.close)
+        yield await _open_gateway(
+            storage, upstream, keys, settings, clock, stack, first_start=first_start, first_key=first_key
+        )
+
+
+async def _open_storage(
+    settings: Settings, clock: Clock, stack: AsyncExitStack
+) -> tuple[Storage, DerivedKeys]:
+    if settings.database_url:
+        raise StartupError(
+            "TOKENOPEN_DATABASE_URL names an engine that this version does not have. Unset it to use the "
+            "embedded database in TOKENOPEN_DATA_DIR."
+        )
+    stack.callback(os.close, lock_data_directory(settings.data_dir))
+    secret = settings.secret_key.get_secret_value() if settings.secret_key else None
+    keys = derive_keys(secret or read_or_create_secret(settings.data_dir))
+    path = settings.data_dir / DATABASE_FILE
+    await asyncio.to_thread(upgrade_sqlite, path)
+    storage = SqliteStorage(path, clock)
+    stack.push_async_callback(storage.close)
+    async with storage.write() as tx:
+        await check_secret(tx, keys)
+    return storage, keys
+
+
+async def _start_first(storage: Storage, keys: DerivedKeys, settings: Settings) -> tuple[bool, str | None]:
+    """Give an empty database what it needs; return whether it was empty, and the key to print once."""
+    admin_key = settings.admin_key.get_secret_value() if settings.admin_key else None
+    first_key = None
+    async with storage.write() as tx:
+        done = await set_up(tx, seed_groups=SEED_GROUPS, default_group=DEFAULT_GROUP)
+        if admin_key is not None:
+            await ensure_admin_key(tx, done.administrator, admin_key, keys.hashing_key)
+        elif done.first_start:
+            first_key = await create_first_management_key(tx, done.administrator, keys.hashing_key)
+        if done.first_start:
+            # Here, not at the top: reading the price data takes as long as the rest of a start.
+            from tokenopen.control.price_import import list_importable_models
+
+            today = datetime.datetime.fromtimestamp(tx.now_ms // 1000, datetime.UTC).date()
+            await import_models(tx, done.administrator, list_importable_models(today))
+    return done.first_start, first_key
+
+
+async def _open_gateway(
+    storage: Storage,
+    upstream: Upstream,
+    keys: DerivedKeys,
+    settings: Settings,
+    clock: Clock,
+    stack: AsyncExitStack,
+    *,
+    first_start: bool,
+    first_key: str | None,
+) -> Platform:
+    worker = Worker(storage, clock)
+    await worker.enroll()
+    stack.push_async_callback(_retire, worker)
+    till = Till(storage)
+    till.start()
+    stack.push_async_callback(till.close)
+    # On the embedded engine every other worker is gone, so what they left open is resolved before any call.
+    await expire_orphans(storage, till.resolve)
+    gateway = Gateway(
+        directory=Directory(storage),
+        till=till,
+        forwarder=Forwarder(upstream, clock, _credential_opener(keys)),
+        worker=worker,
+        refused=RefusedCalls(clock),
+        clock=clock,
+    )
+    chat = ChatSurface()
+    gateway_api = GatewayApi(
+        gateway,
+        hashing_key=keys.hashing_key,
+        surfaces={"/v1/chat/completions": chat, "/v1/embeddings": EmbeddingsSurface()},
+        look_ups=CallerApi(storage, gateway.directory).look_ups,
+        default_surface=chat,
+    )
+    jobs = PeriodicJobs()
+    stack.push_async_callback(_write_refused_at_end, storage, gateway.refused)
+    stack.push_async_callback(gateway_api.drain)
+    stack.push_async_callback(jobs.close)
+    jobs.add("renew lease", worker.renew, every_s=RENEW_LEASE_S)
+    jobs.add("expire orphans", lambda: _expire_orphans(storage, till), every_s=EXPIRE_ORPHANS_S)
+    jobs.add(
+        "write refused calls",
+        lambda: write_refused_calls(storage, gateway.refused),
+        every_s=WRITE_REFUSED_S,
+    )
+    services = Services(
+        storage=storage,
+        clock=clock,
+        upstream=upstream,
+        hashing_key=keys.hashing_key,
+        sealing_key=keys.sealing_key,
+        allowed_networks=settings.upstream_networks,
+    )
+
+    async def is_ready() -> bool:
+        try:
+            await storage.find_versions(None)
+        except StorageAway:
+            return False
+        return True
+
+    application = Application(
+        gateway_api=gateway_api, control_app=create_control_app(services), is_ready=is_ready
+    )
+    return Platform(
+        application=application, gateway_api=gateway_api, first_start=first_start, first_key=first_key
+    )
+
+
+def _credential_opener(keys: DerivedKeys) -> Callable[[Endpoint], str]:
+    opened: dict[tuple[str, bytes], str] = {}
+
+    def open_for(endpoint: Endpoint) -> str:
+        names = (endpoint.base_url, endpoint.credential_sealed)
+        if names not in opened:
+            origin = str(parse_origin(endpoint.base_url))
+            opened[names] = open_credential(keys.sealing_key, origin, endpoint.credential_sealed)
+        return opened[names]
+
+    return open_for
+
+
+async def _expire_orphans(storage: Storage, till: Till) -> None:
+    await expire_orphans(storage, till.resolve)
+
+
+async def _retire(worker: Worker) -> None:
+    try:
+        await worker.retire()
+    except StorageAway as error:
+        _log.warning("worker_not_retired", error=str(error))
+
+
+async def _write_refused_at_end(storage: Storage, refused: RefusedCalls) -> None:
+    try:
+        await write_refused_calls(storage, refused)
+    except StorageAway as error:
+        _log.warning("refused_calls_lost", error=str(error))
+
+
+@asynccontextmanager
+async def open_reader(settings: Settings) -> AsyncIterator[Transaction]:
+    """Read the database beside whatever process serves it. Raises StartupError."""
+    path = settings.data_dir / DATABASE_FILE
+    if not path.exists():
+        raise StartupError(
+            f"There is no database in {settings.data_dir}. Set TOKENOPEN_DATA_DIR to its directory."
+        )
+    reader = SqliteReader(path, SystemClock())
+    try:
+        async with reader.read() as tx:
+            yield tx
+    except StorageAway as error:
+        raise StartupError(f"The database cannot be read: {error}") from error
+    finally:
+        reader.close()

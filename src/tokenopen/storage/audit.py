@@ -1,0 +1,171 @@
+"""Audit statements: everything that was ever written, read once in pages of bounded size.
+
+All of one audit runs in one read-only transaction and so on one snapshot, beside a busy server.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Column, ColumnElement, Table, func, literal, or_, select, text
+
+from tokenopen.ports.storage import Transaction
+from tokenopen.storage.schema import (
+    accounts,
+    api_keys,
+    calls,
+    entitlements,
+    group_revisions,
+    groups,
+    ledger_entries,
+    price_revisions,
+)
+
+Row = Mapping[str, Any]
+
+PAGE: Final = 500
+_MINUTE_MS: Final = 60_000
+# Sorts after every limit that there can be.
+_NO_LIMIT: Final = 2**62
+
+
+async def _page(
+    tx: Transaction, table: Table, key: Column[Any], after: Any, *conditions: ColumnElement[bool]
+) -> Sequence[Row]:
+    statement = select(table).where(*conditions).order_by(key).limit(PAGE)
+    if after is not None:
+        statement = statement.where(key > after)
+    return await tx.fetch_all(statement)
+
+
+async def list_price_revisions(tx: Transaction, after: str | None) -> Sequence[Row]:
+    """Return a page of price revisions by id."""
+    return await _page(tx, price_revisions, price_revisions.c.id, after)
+
+
+async def list_group_revisions(tx: Transaction, after: str | None) -> Sequence[Row]:
+    """Return a page of group revisions by id."""
+    return await _page(tx, group_revisions, group_revisions.c.id, after)
+
+
+async def list_entitlements(tx: Transaction, after: str | None) -> Sequence[Row]:
+    """Return a page of entitlements by id."""
+    return await _page(tx, entitlements, entitlements.c.id, after)
+
+
+async def list_accounts(tx: Transaction, after: str | None) -> Sequence[Row]:
+    """Return a page of accounts by id."""
+    return await _page(tx, accounts, accounts.c.id, after)
+
+
+async def list_keys(tx: Transaction, account_id: str, after: str | None) -> Sequence[Row]:
+    """Return a page of an account's API keys by id."""
+    return await _page(tx, api_keys, api_keys.c.id, after, api_keys.c.account_id == account_id)
+
+
+async def list_groups_without_revision(tx: Transaction) -> Sequence[str]:
+    """Return groups that have never said anything, ids only."""
+    revised = select(group_revisions.c.id).where(group_revisions.c.group_id == groups.c.id).exists()
+    return [row["id"] for row in await tx.fetch_all(select(groups.c.id).where(~revised))]
+
+
+async def list_entries(tx: Transaction, account_id: str, after_number: int | None) -> Sequence[Row]:
+    """Return a page of an account's ledger entries by number, each with its call's state and charge."""
+    statement = (
+        select(
+            ledger_entries,
+            calls.c.state.label("call_state"),
+            calls.c.charge.label("call_charge"),
+        )
+        .outerjoin(
+            calls,
+            (calls.c.account_id == ledger_entries.c.account_id) & (calls.c.id == ledger_entries.c.call_id),
+        )
+        .where(ledger_entries.c.account_id == account_id)
+        .order_by(ledger_entries.c.number)
+        .limit(PAGE)
+    )
+    if after_number is not None:
+        statement = statement.where(ledger_entries.c.number > after_number)
+    return await tx.fetch_all(statement)
+
+
+async def list_calls(tx: Transaction, account_id: str, after_id: str | None) -> Sequence[Row]:
+    """Return a page of an account's calls by id, each with the id of its charge entry where there is one."""
+    # core.identifier.charge_entry_id, as both engines say it.
+    charge_entry_id = literal("led_").concat(func.substr(calls.c.id, len("call_") + 1))
+    statement = (
+        select(calls, ledger_entries.c.id.label("charge_entry_id"))
+        .outerjoin(
+            ledger_entries,
+            (ledger_entries.c.id == charge_entry_id) & (ledger_entries.c.account_id == calls.c.account_id),
+        )
+        .where(calls.c.account_id == account_id)
+        .order_by(calls.c.id)
+        .limit(PAGE)
+    )
+    if after_id is not None:
+        statement = statement.where(calls.c.id > after_id)
+    return await tx.fetch_all(statement)
+
+
+async def list_over_limit(tx: Transaction, account_id: str, *, limit: int) -> Sequence[Row]:
+    """Return calls of an account that were one too many for their own terms (I9).
+
+    ``in_minute`` and ``in_day`` count the admissions of the call's group up to it: in the 60 s before,
+    and on its day. Of calls admitted within the same millisecond no order is known; they are taken in the
+    order of their limits, which is the one that excuses most.
+    """
+    group, at_ms = calls.c.group_id, calls.c.admitted_at_ms
+    per_minute = func.coalesce(calls.c.requests_per_minute, _NO_LIMIT)
+    per_day = func.coalesce(calls.c.requests_per_day, _NO_LIMIT)
+    same_instant = [group, at_ms]
+    up_to = func.count().over(partition_by=group, order_by=at_ms, range_=(-_MINUTE_MS, 0))
+    at_once = func.count().over(partition_by=same_instant)
+    place_at_once = func.row_number().over(partition_by=same_instant, order_by=[per_minute, calls.c.id])
+    of_day = func.row_number().over(
+        partition_by=[group, calls.c.day_ordinal], order_by=[at_ms, per_day, calls.c.id]
+    )
+    limited = or_(calls.c.requests_per_minute.is_not(None), calls.c.requests_per_day.is_not(None))
+    limited_groups = select(group).where(calls.c.account_id == account_id, limited).distinct()
+    counted = (
+        select(
+            calls.c.id,
+            group,
+            calls.c.requests_per_minute,
+            calls.c.requests_per_day,
+            (up_to - at_once + place_at_once).label("in_minute"),
+            of_day.label("in_day"),
+        )
+        .where(calls.c.account_id == account_id, group.in_(limited_groups))
+        .subquery()
+    )
+    return await tx.fetch_all(
+        select(counted)
+        .where(
+            or_(
+                counted.c.in_minute > counted.c.requests_per_minute,
+                counted.c.in_day > counted.c.requests_per_day,
+            )
+        )
+        .limit(limit)
+    )
+
+
+# Skips from account to account by the primary key instead of reading every row; both engines take it.
+_OWNERLESS: Final = """
+    WITH RECURSIVE owners(id) AS (
+      SELECT MIN(account_id) FROM {table}
+      UNION ALL
+      SELECT (SELECT MIN(account_id) FROM {table} WHERE account_id > owners.id) FROM owners
+      WHERE owners.id IS NOT NULL)
+    SELECT id FROM owners WHERE id IS NOT NULL AND id NOT IN (SELECT id FROM accounts)"""
+_CALLS_WITHOUT_ACCOUNT: Final = text(_OWNERLESS.format(table="calls"))
+_ENTRIES_WITHOUT_ACCOUNT: Final = text(_OWNERLESS.format(table="ledger_entries"))
+
+
+async def list_owners_unknown(tx: Transaction) -> tuple[Sequence[str], Sequence[str]]:
+    """Return account ids that calls name, and that ledger entries name, though there are no such accounts."""
+    return (
+        [row["id"] for row in await tx.fetch_all(_CALLS_WITHOUT_ACCOUNT)],
+        [row["id"] for row in await tx.fetch_all(_ENTRIES_WITHOUT_ACCOUNT)],
+    )

@@ -1,0 +1,72 @@
+"""JSON bodies: the top level as name -> raw value, so that what is checked is what is sent.
+
+A body is spliced, never written anew: all bytes but those of a replaced value stay as they came.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Final
+
+import msgspec
+
+from tokenopen.core.errors import InvalidRequest
+
+_WHITE: Final = b" \t\r\n"
+_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def read_fields(body: bytes, known: Collection[str]) -> dict[str, bytes]:
+    """Return the body's top level. Refuses InvalidRequest.
+
+    Refused: what is not a JSON object in UTF-8, a name given twice (parsers disagree on which one
+    counts), and another spelling of a known name (some providers do not tell case apart).
+    """
+    try:
+        fields = {name: bytes(raw) for name, raw in _decoder.decode(body).items()}
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"The request body is not a JSON object: {error}") from None
+    _refuse_repeated(body, fields)
+    for name in fields:
+        if name not in known and name.lower() in known:
+            raise InvalidRequest(f"Write {name.lower()} instead of {name}.", param=name)
+    return fields
+
+
+def _refuse_repeated(body: bytes, fields: Mapping[str, bytes]) -> None:
+    """Walk over names and values as decoded. The decoder keeps a repeated name's first place and last
+    value, so the first place where the body differs from that is a repetition."""
+    at = _skip(body, 0) + 1
+    for name, value in fields.items():
+        at = _skip(body, at)
+        end = _end_of_string(body, at)
+        if msgspec.json.decode(body[at:end]) != name:
+            raise InvalidRequest("The request body gives a name twice.", param=name)
+        at = _skip(body, _skip(body, end) + 1)
+        if not body.startswith(value, at):
+            raise InvalidRequest(f"The request body gives {name} twice.", param=name)
+        at = _skip(body, at + len(value)) + 1
+    if fields and body[at - 1 : at] != b"}":
+        raise InvalidRequest("The request body gives a name twice.")
+
+
+def _skip(body: bytes, at: int) -> int:
+    while body[at : at + 1] in _WHITE and at < len(body):
+        at += 1
+    return at
+
+
+def _end_of_string(body: bytes, at: int) -> int:
+    end = at + 1
+    while True:
+        end = body.index(b'"', end)
+        backslashes = 0
+        while body[end - 1 - backslashes] == 0x5C:
+            backslashes += 1
+        end += 1
+        if backslashes % 2 == 0:
+            return end
+
+
+def assemble(fields: Mapping[str, bytes]) -> bytes:
+    """Return a JSON object of these names and raw values, in their order."""
+    members = [msgspec.json.encode(name) + b":" + value for name, value in fields.items()]
+    return b"{" + b",".join(members) + b"}"

@@ -1,0 +1,151 @@
+"""Chat streams: which events pass, which wait for the settlement, and what they report.
+
+Withheld from the event with the final usage, or from ``[DONE]``, whichever comes first. A provider may
+repeat running usage in every event: an event that follows with content shows that the one before was not
+the final one, and sets it free.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from tokenopen.core.usage import ImpossibleUsage, Usage
+from tokenopen.upstream.sse import EventSplitter, data_of
+from tokenopen.upstream.surface import ReportConvention
+from tokenopen.upstream.usage_report import UsageReport, usage_from_report
+
+_DONE: Final = b"[DONE]"
+
+
+class _Delta(msgspec.Struct):
+    content: Any = None
+    refusal: Any = None
+    reasoning: Any = None
+    reasoning_content: Any = None
+    tool_calls: Any = None
+    function_call: Any = None
+    audio: Any = None
+
+    def has_content(self) -> bool:
+        return bool(
+            self.content
+            or self.tool_calls
+            or self.reasoning_content
+            or self.reasoning
+            or self.refusal
+            or self.function_call
+            or self.audio
+        )
+
+
+class _Choice(msgspec.Struct):
+    delta: _Delta | None = None
+
+
+class _Groq(msgspec.Struct):
+    usage: msgspec.Raw | None = None
+
+
+class _Event(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    usage: msgspec.Raw | None = None
+    x_groq: _Groq | None = None
+    error: msgspec.Raw | None = None
+
+
+_event_decoder = msgspec.json.Decoder(_Event)
+_report_decoder = msgspec.json.Decoder(UsageReport | None)
+
+
+class ChatStreamReader:
+    """Implements StreamReader."""
+
+    def __init__(self, *, wants_usage: bool, convention: ReportConvention) -> None:
+        self._wants_usage = wants_usage
+        self._convention = convention
+        self._splitter = EventSplitter()
+        # Withheld events, each with whether it is the usage event that only we asked for.
+        self._withheld: list[tuple[bytes, bool]] = []
+        self.usage: Usage | None = None
+        self.whole = False
+        self.failed = False
+        self.content_events = 0
+
+    def feed(self, data: bytes) -> bytes:
+        passed: list[bytes] = []
+        for event in self._splitter.feed(data):
+            self._take(event, passed)
+        return b"".join(passed)
+
+    def _take(self, event: bytes, passed: list[bytes]) -> None:
+        data = data_of(event)
+        if data == _DONE:
+            self.whole = True
+            self._withheld.append((event, False))
+            return
+        content, hidden, reported = self._read(data)
+        if self.whole:
+            self._withheld.append((event, False))
+            return
+        if content and self._withheld:
+            passed += [earlier for earlier, ours in self._withheld if not ours]
+            self._withheld.clear()
+        if reported or self._withheld:
+            self._withheld.append((event, hidden))
+            if content:
+                self.content_events += 1
+            return
+        if content:
+            self.content_events += 1
+        passed.append(event)
+
+    def _read(self, data: bytes) -> tuple[bool, bool, bool]:
+        """Return whether an event has content, is only there because we asked, and reports usage."""
+        if not data:
+            return False, False, False
+        try:
+            event = _event_decoder.decode(data)
+        except (msgspec.DecodeError, RecursionError):
+            return False, False, False
+        if event.error is not None and bytes(event.error) != b"null":
+            self.failed = True
+        content = any(
+            choice.delta is not None and choice.delta.has_content() for choice in event.choices or ()
+        )
+        raw = event.usage or (event.x_groq.usage if event.x_groq else None)
+        try:
+            report = None if raw is None else _report_decoder.decode(raw)
+        except msgspec.DecodeError as error:
+            raise ImpossibleUsage(str(error)) from None
+        if report is None:
+            return content, False, False
+        self.usage = usage_from_report(report, self._convention)
+        return content, event.choices == [] and not self._wants_usage, True
+
+    def end(self) -> None:
+        rest = self._splitter.rest
+        if rest:
+            self._withheld.append((rest, False))
+
+    def tail(self, cost: str | None) -> bytes:
+        last = max((i for i, (event, _) in enumerate(self._withheld) if b'"usage"' in event), default=None)
+        parts = []
+        for index, (event, ours) in enumerate(self._withheld):
+            if ours:
+                continue
+            priced = index == last and self._wants_usage and cost is not None
+            parts.append(_with_cost(event, cost or "") if priced else event)
+        return b"".join(parts)
+
+
+def _with_cost(event: bytes, cost: str) -> bytes:
+    """Return a usage event with ``usage.cost`` in it; one that cannot be spliced stays as it is."""
+    try:
+        fields = msgspec.json.decode(data_of(event), type=dict[str, msgspec.Raw])
+        usage = msgspec.json.decode(fields["usage"], type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, KeyError):
+        return event
+    before = bytes(fields["usage"])
+    usage.pop("cost", None)
+    after = msgspec.json.encode({**usage, "cost": cost})
+    return event.replace(before, after, 1) if before in event else event
