@@ -112,10 +112,12 @@ def _with_names() -> Any:
 
 
 async def list_refused_calls(
-    tx: Transaction, *, account_id: str, code: str | None, before_id: str | None, limit: int
+    tx: Transaction, *, account_id: str | None, code: str | None, before_id: str | None, limit: int
 ) -> Sequence[Row]:
-    """Return an account's refused calls, newest first, with the names of key and group."""
-    conditions = [refused_calls.c.account_id == account_id]
+    """Return refused calls, of one account or of all, newest first, with the names of key and group."""
+    conditions: list[ColumnElement[bool]] = []
+    if account_id is not None:
+        conditions.append(refused_calls.c.account_id == account_id)
     if code is not None:
         conditions.append(refused_calls.c.code == code)
     if before_id is not None:
