@@ -8,13 +8,20 @@ from fastapi.routing import APIRoute
 from tokenopen import __version__
 from tokenopen.api import (
     api_key,
+    audit,
     audit_log,
+    call,
     entitlement,
     group,
     group_terms,
+    ledger,
     management_key,
+    model,
     platform,
+    refused_call,
     upgrade_request,
+    upstream,
+    usage,
     user,
 )
 from tokenopen.api.errors import BODY_BYTES_MAX, ErrorBody, add_error_handlers
@@ -29,7 +36,14 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     api_key.router,
     upgrade_request.router,
     platform.router,
+    model.router,
+    upstream.router,
+    ledger.router,
+    call.router,
+    usage.router,
+    refused_call.router,
     audit_log.router,
+    audit.router,
 )
 
 # Named so, the framework does not add the 422 that it would answer by itself and that is a 400 here.

@@ -1,0 +1,261 @@
+"""Audit of one account: its ledger, its calls, its keys and its limits, each re-derived from the rows.
+
+Where a number is not an integer nothing can be derived from it: that row is reported (I7), and the sums
+that it would be part of are left out.
+"""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Final
+
+from tokenopen.control.audit_catalog import CatalogHistory, explain_terms
+from tokenopen.control.audit_report import DRIFT_SHOWN_MAX, Findings
+from tokenopen.core.call import TRANSITIONS
+from tokenopen.core.catalog import Prices
+from tokenopen.core.charge import charge_for
+from tokenopen.core.identifier import charge_entry_id
+from tokenopen.core.usage import ImpossibleUsage, Usage
+from tokenopen.ports.storage import Transaction
+from tokenopen.storage import audit as statements
+from tokenopen.storage.policy import decode_json, decode_prices
+
+Row = Mapping[str, Any]
+
+_ACCOUNT_NUMBERS: Final = ("balance", "held", "entry_count", "newest_ms")
+_ENTRY_NUMBERS: Final = ("number", "amount", "balance_after")
+_CALL_NUMBERS: Final = ("hold", "charge", "absorbed", "refunded", "multiplier_ppm", "admitted_at_ms")
+_KEY_NUMBERS: Final = ("spent", "held", "credit_limit")
+
+
+@dataclass(slots=True)
+class _Sums:
+    """What an account's calls add up to. ``sound`` is False where a number was missing."""
+
+    sound: bool = True
+    held: Counter[str] = field(default_factory=Counter)
+    spent: Counter[str] = field(default_factory=Counter)
+
+
+async def audit_account(tx: Transaction, account: Row, history: CatalogHistory, findings: Findings) -> None:
+    """Check everything that hangs on one account."""
+    findings.checked["accounts"] += 1
+    account_id = account["id"]
+    sound = findings.are_integers(account, _ACCOUNT_NUMBERS, account_id=account_id)
+    refunds = await _audit_ledger(tx, account, findings, sound=sound)
+    sums = await _audit_calls(tx, account_id, refunds, history, findings)
+    await _audit_keys(tx, account_id, sums, findings)
+    await _audit_limits(tx, account_id, findings)
+    if not sound:
+        return
+    held = sums.held.total()
+    if sums.sound and account["held"] != held:
+        _note(findings, account, "I2", f"held is {account['held']}, its open holds are {held}")
+    if account["held"] < 0 or account["balance"] - account["held"] < 0:
+        _note(findings, account, "I3", f"balance is {account['balance']}, held {account['held']}")
+
+
+def _note(findings: Findings, account: Row, invariant: str, message: str) -> None:
+    findings.add(invariant, account["id"], message, account_id=account["id"])
+
+
+async def _audit_ledger(
+    tx: Transaction, account: Row, findings: Findings, *, sound: bool
+) -> Counter[str] | None:
+    """Follow the chain of balances; return what was refunded by call, None where that cannot be told."""
+    account_id = account["id"]
+    refunds: Counter[str] = Counter()
+    number = balance = total = 0
+    after = None
+    while rows := await statements.list_entries(tx, account_id, after):
+        after = rows[-1]["number"]
+        for entry in rows:
+            findings.checked["ledger entries"] += 1
+            if not findings.are_integers(entry, _ENTRY_NUMBERS, account_id=account_id):
+                sound = False
+                continue
+            if sound and (
+                entry["number"] != number + 1 or entry["balance_after"] != balance + entry["amount"]
+            ):
+                message = (
+                    f"entry {entry['number']} of {entry['amount']} leaves {entry['balance_after']}; "
+                    f"entry {number} before it left {balance}"
+                )
+                findings.add("I6", entry["id"], message, account_id=account_id)
+            if entry["balance_after"] < 0:
+                message = f"the balance after it was {entry['balance_after']}"
+                findings.add("I3", entry["id"], message, account_id=account_id)
+            number, balance = entry["number"], entry["balance_after"]
+            total += entry["amount"]
+            _check_entry_of_call(entry, findings)
+            if entry["kind"] == "refund":
+                refunds[entry["call_id"]] += entry["amount"]
+    if not sound:
+        return None
+    if account["entry_count"] != number:
+        _note(
+            findings,
+            account,
+            "I6",
+            f"the account has had {account['entry_count']} entries, the last is {number}",
+        )
+    if account["balance"] != total:
+        _note(findings, account, "I1", f"balance is {account['balance']}, its entries sum to {total}")
+    return refunds
+
+
+def _check_entry_of_call(entry: Row, findings: Findings) -> None:
+    """I5, seen from the ledger: what a charge or refund names is a settled call and its own charge."""
+    kind, call_id = entry["kind"], entry["call_id"]
+    if kind not in ("charge", "refund"):
+        return
+    wrong = None
+    if entry["call_state"] != "settled":
+        wrong = f"a {kind} of call {call_id}, which is {entry['call_state'] or 'not there'}"
+    elif kind == "charge" and entry["id"] != charge_entry_id(call_id):
+        wrong = f"a second charge of call {call_id}"
+    elif kind == "charge" and entry["amount"] != -entry["call_charge"]:
+        wrong = f"a charge of {-entry['amount']}; call {call_id} says {entry['call_charge']}"
+    if wrong:
+        findings.add("I5", entry["id"], wrong, account_id=entry["account_id"])
+
+
+async def _calls(tx: Transaction, account_id: str) -> AsyncIterator[Row]:
+    after = None
+    while rows := await statements.list_calls(tx, account_id, after):
+        for row in rows:
+            yield row
+        after = rows[-1]["id"]
+
+
+async def _audit_calls(
+    tx: Transaction,
+    account_id: str,
+    refunds: Counter[str] | None,
+    history: CatalogHistory,
+    findings: Findings,
+) -> _Sums:
+    sums = _Sums()
+    async for call in _calls(tx, account_id):
+        findings.checked["calls"] += 1
+        if not findings.are_integers(call, _CALL_NUMBERS, account_id=account_id):
+            sums.sound = False
+            continue
+        if call["state"] == "held":
+            sums.held[call["key_id"]] += call["hold"]
+        else:
+            sums.spent[call["key_id"]] += call["charge"]
+        for invariant, message in _explain_call(call, refunds, history):
+            findings.add(invariant, call["id"], message, account_id=account_id)
+    return sums
+
+
+def _explain_call(call: Row, refunds: Counter[str] | None, history: CatalogHistory) -> list[tuple[str, str]]:
+    """Return what is wrong with a call, by invariant."""
+    found = [
+        ("I4", _explain_state(call)),
+        ("I5", _explain_entries(call, refunds)),
+        ("I8", explain_terms(call, history)),
+    ]
+    if call["state"] == "settled":
+        found.append(_explain_charge(call, history))
+    elif call["charge"] or call["absorbed"]:
+        found.append(("I10", f"is {call['state']}, and yet charge is {call['charge']}"))
+    return [(invariant, message) for invariant, message in found if message]
+
+
+def _explain_state(call: Row) -> str | None:
+    state, resolved_at_ms = call["state"], call["resolved_at_ms"]
+    if state not in TRANSITIONS:
+        return f"{state!r} is no state of a call"
+    if state == "held":
+        return (
+            None if resolved_at_ms is None and call["end_reason"] is None else "is held and resolved at once"
+        )
+    if resolved_at_ms is None or resolved_at_ms < call["admitted_at_ms"]:
+        return f"is {state}, resolved at {resolved_at_ms}, admitted at {call['admitted_at_ms']}"
+    return None
+
+
+def _explain_entries(call: Row, refunds: Counter[str] | None) -> str | None:
+    if call["state"] == "settled" and call["charge_entry_id"] is None:
+        return "is settled, and has no charge entry"
+    if call["refunded"] > call["charge"]:
+        return f"refunded {call['refunded']} of a charge of {call['charge']}"
+    if refunds is not None and call["refunded"] != refunds[call["id"]]:
+        return f"refunded is {call['refunded']}, its refund entries are {refunds[call['id']]}"
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _decode_prices(text: str) -> Prices | None:
+    """Return a stored price list, None where it names not every class. The same few come again and again."""
+    try:
+        prices = decode_prices(text)
+    except (TypeError, AssertionError):
+        return None
+    return prices
+
+
+def _explain_charge(call: Row, history: CatalogHistory) -> tuple[str, str | None]:
+    """Recompute a settled call's charge from what the call stores (I10), and check its prices (I7, I8)."""
+    if call["usage"] is None or call["prices"] is None:
+        return "I8", "is settled without usage or prices"
+    prices = _decode_prices(call["prices"])
+    if prices is None:
+        return "I8", "its prices do not name every usage class"
+    numbers = [*decode_json(call["usage"]).values(), *prices.per_million.values(), prices.per_call]
+    if any(type(number) is not int for number in numbers):
+        return "I7", "its usage or prices hold what is not an integer"
+    try:
+        usage = Usage(decode_json(call["usage"]))
+    except ImpossibleUsage as error:
+        return "I10", f"its usage cannot be: {error}"
+    revision = history.prices.get(call["price_revision_id"])
+    if revision is not None and prices != revision.prices_for(usage.input_units):
+        return "I8", f"its prices are not those of its price revision {revision.id}"
+    due = charge_for(usage, prices, multiplier_ppm=call["multiplier_ppm"])
+    if call["charge"] + call["absorbed"] != due:
+        return "I10", f"charge {call['charge']} + absorbed {call['absorbed']} is not {due}"
+    return "I10", None
+
+
+async def _audit_keys(tx: Transaction, account_id: str, sums: _Sums, findings: Findings) -> None:
+    known = set()
+    after = None
+    while rows := await statements.list_keys(tx, account_id, after):
+        after = rows[-1]["id"]
+        for key in rows:
+            findings.checked["API keys"] += 1
+            known.add(key["id"])
+            if not findings.are_integers(key, _KEY_NUMBERS, account_id=account_id) or not sums.sound:
+                continue
+            for invariant, message in _explain_key(key, sums):
+                findings.add(invariant, key["id"], message, account_id=account_id)
+    for key_id in sorted((set(sums.held) | set(sums.spent)) - known):
+        findings.add("I8", key_id, "calls name a key that the account does not have", account_id=account_id)
+
+
+def _explain_key(key: Row, sums: _Sums) -> list[tuple[str, str]]:
+    found = []
+    held, spent = sums.held[key["id"]], sums.spent[key["id"]]
+    if key["held"] != held:
+        found.append(("I2", f"held is {key['held']}, its open holds are {held}"))
+    if key["spent"] != spent:
+        found.append(("I11", f"spent is {key['spent']}, its calls were charged {spent}"))
+    if key["credit_limit"] is not None and key["spent"] + key["held"] > key["credit_limit"]:
+        found.append(
+            ("I11", f"spent {key['spent']} + held {key['held']} is above its limit {key['credit_limit']}")
+        )
+    return found
+
+
+async def _audit_limits(tx: Transaction, account_id: str, findings: Findings) -> None:
+    for call in await statements.list_over_limit(tx, account_id, limit=DRIFT_SHOWN_MAX + 1):
+        per_minute, per_day = call["requests_per_minute"], call["requests_per_day"]
+        if per_minute is not None and call["in_minute"] > per_minute:
+            message = f"was number {call['in_minute']} in 60 s, RPM {per_minute}"
+        else:
+            message = f"was number {call['in_day']} of its day, TPD {per_day}"
+        findings.add("I9", call["id"], message, account_id=account_id)
