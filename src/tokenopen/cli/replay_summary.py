@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -120,10 +121,12 @@ def percentile(values: Sequence[float], percent: int) -> float | None:
 
 def print_summary(summary: Summary, console: Console, *, key_names: Sequence[str]) -> None:
     """Print the sums by key and in all, what was refused and failed, and the times."""
-    table = Table(title=f"{summary.total.calls:,} of {summary.rows:,} rows sent")
-    table.add_column("key")
-    for name in ("calls", "answered", "refused", "failed", "tokens in", "tokens out", "charge (credits)"):
-        table.add_column(name, justify="right")
+    console.print(f"{summary.total.calls:,} of {summary.rows:,} rows sent")
+    # On a narrow terminal the names are folded, never the numbers.
+    table = Table(box=SIMPLE_HEAD, padding=0)
+    table.add_column("key", overflow="fold")
+    for name in ("calls", "answered", "refused", "failed", "tokens\nin", "tokens\nout", "credits\ncharged"):
+        table.add_column(name, justify="right", no_wrap=True)
     tallies = list(zip(key_names, summary.by_key, strict=True))
     for name, tally in [*tallies, ("all", summary.total)] if len(tallies) > 1 else tallies:
         table.add_row(
