@@ -1,6 +1,8 @@
 """Settings: what the environment says. The only file that reads it."""
 
 import ipaddress
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -43,3 +45,9 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(ipaddress.ip_network(part.strip()) for part in value.split(",") if part.strip())
         return value
+
+
+def child_environment(changes: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for a child process: ours without any TOKENOPEN_ variable, then the changes."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TOKENOPEN_")}
+    return {**inherited, **changes}

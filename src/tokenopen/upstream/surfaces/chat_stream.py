@@ -15,6 +15,7 @@ from tokenopen.upstream.surface import ReportConvention
 from tokenopen.upstream.usage_report import UsageReport, usage_from_report
 
 _DONE: Final = b"[DONE]"
+_NULL: Final = msgspec.Raw(b"null")
 
 
 class _Delta(msgspec.Struct):
@@ -43,14 +44,14 @@ class _Choice(msgspec.Struct):
 
 
 class _Groq(msgspec.Struct):
-    usage: msgspec.Raw | None = None
+    usage: msgspec.Raw = _NULL
 
 
 class _Event(msgspec.Struct):
     choices: list[_Choice] | None = None
-    usage: msgspec.Raw | None = None
+    usage: msgspec.Raw = _NULL
     x_groq: _Groq | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = _NULL
 
 
 _event_decoder = msgspec.json.Decoder(_Event)
@@ -107,14 +108,14 @@ class ChatStreamReader:
             event = _event_decoder.decode(data)
         except (msgspec.DecodeError, RecursionError):
             return False, False, False
-        if event.error is not None and bytes(event.error) != b"null":
+        if event.error != _NULL:
             self.failed = True
         content = any(
             choice.delta is not None and choice.delta.has_content() for choice in event.choices or ()
         )
-        raw = event.usage or (event.x_groq.usage if event.x_groq else None)
+        raw = event.x_groq.usage if event.usage == _NULL and event.x_groq else event.usage
         try:
-            report = None if raw is None else _report_decoder.decode(raw)
+            report = _report_decoder.decode(raw)
         except msgspec.DecodeError as error:
             raise ImpossibleUsage(str(error)) from None
         if report is None:

@@ -1,0 +1,121 @@
+"""``tokenopen demo``: a platform with a simulated provider, users and keys, shown and checked.
+
+Two child processes, the server and the provider, and everything else through the public API, as people
+would do it. With ``--once`` it ends by itself, with exit code 0 only if all is as it says.
+"""
+
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from tokenopen.cli.demo_story import DemoFailed, tell_story
+from tokenopen.cli.demo_trace_run import run_trace
+from tokenopen.settings import child_environment
+from tokenopen.simulator.process import SimulatorProcess
+
+_PORT_FIRST: Final = 8000
+_PORTS_TRIED: Final = 100
+_END_TIMEOUT_S: Final = 40
+
+
+def demo(
+    *,
+    once: Annotated[bool, typer.Option("--once", help="End after the checks instead of staying up.")] = False,
+) -> None:
+    """Start a demo: embedded database, simulated provider, three groups, three keys, real calls."""
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tokenopen-demo-")))
+        simulator = stack.enter_context(SimulatorProcess())
+        environment = demo_environment(directory / "data")
+        url = stack.enter_context(_server(environment))
+        try:
+            story = tell_story(url, environment["TOKENOPEN_ADMIN_KEY"], simulator.base_url)
+            run_trace(story)
+            _audit(environment)
+        except DemoFailed as failure:
+            typer.echo(f"The demo found a fault: {failure}", err=True)
+            raise typer.Exit(1) from None
+        story.say_what_to_try()
+        if not once:
+            typer.echo("\nThe demo stays up until Ctrl-C. Its data goes with it.")
+            _wait_for_interrupt()
+
+
+def free_port(first: int = _PORT_FIRST) -> int:
+    """Return the first port from ``first`` on that nothing listens on."""
+    for port in range(first, first + _PORTS_TRIED):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise typer.BadParameter(f"no port from {first} to {first + _PORTS_TRIED - 1} is free")
+
+
+def demo_environment(data_dir: Path) -> dict[str, str]:
+    """Return the server's environment: its own data, its own keys, providers on loopback allowed."""
+    return child_environment(
+        {
+            "TOKENOPEN_DATA_DIR": str(data_dir),
+            "TOKENOPEN_ADMIN_KEY": f"demo-{secrets.token_hex(24)}",
+            "TOKENOPEN_HOST": "127.0.0.1",
+            "TOKENOPEN_PORT": str(free_port()),
+            "TOKENOPEN_UPSTREAM_NETWORKS": "127.0.0.0/8",
+        }
+    )
+
+
+@contextmanager
+def _server(environment: dict[str, str]) -> Iterator[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tokenopen.cli.main", "serve"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        # Ctrl-C is for us; the server is ended in order.
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        first_line = process.stdout.readline()
+        if "http://" not in first_line:
+            raise typer.Exit(1)
+        yield "http://" + first_line.split("http://", 1)[1].split()[0]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(_END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _audit(environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tokenopen.cli.main", "audit"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    typer.echo(done.stdout.rstrip())
+    if done.returncode != 0:
+        raise DemoFailed(f"the audit found drift {done.stderr}")
+
+
+def _wait_for_interrupt() -> None:
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        typer.echo("\nEnding the demo.")
