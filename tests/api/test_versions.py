@@ -8,10 +8,13 @@ import httpx
 import pytest
 
 from tests.api.route_table import ROUTES, Route
+from tests.fakes.clock import MovableClock
+from tests.till_calls import start_calls
 from tokenopen.control.actor import Actor
 from tokenopen.storage.sqlite import SqliteStorage
 
 Version = Literal["catalog", "account"]
+Send = Callable[..., Awaitable[httpx.Response]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,13 +22,15 @@ class World:
     """What a change is made in. ``user`` is the one whose account's version is looked at."""
 
     storage: SqliteStorage
+    clock: MovableClock
     admin: httpx.AsyncClient
     mine: httpx.AsyncClient
+    administrator: Actor
     user: Actor
 
-    async def post(self, client: httpx.AsyncClient, path: str, body: Mapping[str, Any]) -> Any:
+    async def send(self, method: Send, path: str, body: Mapping[str, Any]) -> Any:
         """Prepare something and return it."""
-        answer = await client.post(path, json=body)
+        answer = await method(path, json=body)
         assert answer.status_code == 201, answer.text
         return answer.json()
 
@@ -44,22 +49,45 @@ async def _entitled(world: World) -> Mapping[str, str]:
 
 
 async def _key(world: World) -> Mapping[str, str]:
-    key = await world.post(world.mine, "/api/me/keys", {"name": "key"})
+    key = await world.send(world.mine.post, "/api/me/keys", {"name": "key"})
     return {"key_id": key["id"]}
 
 
 async def _management_key(world: World) -> Mapping[str, str]:
-    key = await world.post(world.mine, "/api/me/management-keys", {"name": "key"})
+    key = await world.send(world.mine.post, "/api/me/management-keys", {"name": "key"})
     return {"key_id": key["id"], "user_id": world.user.user_id}
 
 
 async def _request(world: World) -> Mapping[str, str]:
-    request = await world.post(world.mine, "/api/me/upgrade-requests", {"group": "vip", "reason": "more"})
+    request = await world.send(
+        world.mine.post, "/api/me/upgrade-requests", {"group": "vip", "reason": "more"}
+    )
     return {"request_id": request["id"]}
 
 
 async def _vip(world: World) -> Mapping[str, str]:
     return {"slug": "vip", "user_id": world.user.user_id}
+
+
+async def _model(world: World) -> Mapping[str, str]:
+    await world.send(world.admin.put, "/api/admin/models/house-model", MODEL)
+    return {"name": "house-model"}
+
+
+async def _archived_model(world: World) -> Mapping[str, str]:
+    names = await _model(world)
+    assert (await world.admin.post("/api/admin/models/house-model/archive")).is_success
+    return names
+
+
+async def _upstream(world: World) -> Mapping[str, str]:
+    upstream = await world.send(world.admin.post, "/api/admin/upstreams", NEW_UPSTREAM)
+    return {"upstream_id": upstream["id"]}
+
+
+async def _settled_call(world: World) -> Mapping[str, str]:
+    calls = await start_calls(world.storage, world.clock, world.administrator, world.user)
+    return {"call_id": await calls.call()}
 
 
 async def _nothing(world: World) -> Mapping[str, str]:
@@ -75,6 +103,9 @@ class Change:
     body: Mapping[str, Any] | None = field(default=None)
 
 
+MODEL = {"prices": {"input": "1", "output": "2"}, "context_window": 1000, "max_output_tokens": 100}
+CREDIT = {"amount": "1", "reason": "paid"}
+NEW_UPSTREAM = {"name": "new", "provider": "openai", "credential": "secret-credential"}
 NEW_GROUP = {"slug": "new", "name": "New", "multiplier": "1", "allowed_models": ["gpt-4o"]}
 
 CHANGES: Mapping[Route, Change] = {
@@ -82,6 +113,23 @@ CHANGES: Mapping[Route, Change] = {
     ("PATCH", "/api/admin/groups/{slug}"): Change(raises="catalog", prepare=_vip, body={"multiplier": "0.5"}),
     ("POST", "/api/admin/groups/{slug}/archive"): Change(raises="catalog", prepare=_vip),
     ("PATCH", "/api/admin/settings"): Change(raises="catalog", body={"time_zone": "Europe/Berlin"}),
+    ("PUT", "/api/admin/models/{name}"): Change(
+        raises="catalog", prepare=_model, body={"prices": {"input": "2", "output": "2"}}
+    ),
+    ("POST", "/api/admin/models/{name}/archive"): Change(raises="catalog", prepare=_model),
+    ("POST", "/api/admin/models/{name}/unarchive"): Change(raises="catalog", prepare=_archived_model),
+    ("POST", "/api/admin/models/import"): Change(raises="catalog", body={"makers": ["deepseek"]}),
+    ("POST", "/api/admin/upstreams"): Change(raises="catalog", body=NEW_UPSTREAM),
+    ("PATCH", "/api/admin/upstreams/{upstream_id}"): Change(
+        raises="catalog", prepare=_upstream, body={"enabled": False}
+    ),
+    ("POST", "/api/admin/upstreams/{upstream_id}/test"): Change(raises=None, prepare=_upstream),
+    # Credit is never cached: the till reads it under its lock.
+    ("POST", "/api/admin/users/{user_id}/credits"): Change(raises=None, prepare=_user, body=CREDIT),
+    ("POST", "/api/admin/users/{user_id}/adjustments"): Change(raises=None, prepare=_user, body=CREDIT),
+    ("POST", "/api/admin/calls/{call_id}/refunds"): Change(
+        raises=None, prepare=_settled_call, body={"reason": "sorry"}
+    ),
     # Nobody calls with what a new user, management key or open request is.
     ("POST", "/api/admin/users"): Change(raises=None, body={"email": "new@example.com", "name": "New"}),
     ("POST", "/api/me/management-keys"): Change(raises=None, body={"name": "key"}),
@@ -121,10 +169,22 @@ CHANGES: Mapping[Route, Change] = {
 
 @pytest.fixture
 def world(
-    storage: SqliteStorage, admin_client: httpx.AsyncClient, user_client: httpx.AsyncClient, user: Actor
+    storage: SqliteStorage,
+    clock: MovableClock,
+    admin_client: httpx.AsyncClient,
+    user_client: httpx.AsyncClient,
+    administrator: Actor,
+    user: Actor,
 ) -> World:
     """A database that has been set up, and two people."""
-    return World(storage=storage, admin=admin_client, mine=user_client, user=user)
+    return World(
+        storage=storage,
+        clock=clock,
+        admin=admin_client,
+        mine=user_client,
+        administrator=administrator,
+        user=user,
+    )
 
 
 def test_every_route_that_changes_something_is_in_the_table() -> None:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from tokenopen.api.authentication import Administrator, CurrentUser
-from tokenopen.api.group import ByOut, Patterns, Slug
+from tokenopen.api.group import Patterns, Slug
 from tokenopen.api.group_terms import GroupRefOut, LimitsOut, show_group_ref, show_limits
 from tokenopen.api.json_types import (
     UNCHANGED,
@@ -20,6 +20,7 @@ from tokenopen.api.json_types import (
     PageOut,
     PageQuery,
     PatchBody,
+    PersonOut,
     page_out,
 )
 from tokenopen.api.services import CurrentServices, Services
@@ -71,7 +72,7 @@ class ApiKeyOut(BaseModel):
     name: str
     last_four: str
     state: ApiKeyState
-    user: ByOut
+    user: PersonOut
     group: GroupRefOut
     display_multiplier: str
     multiplier: MultiplierOut
@@ -104,7 +105,7 @@ def _fields(view: ApiKeyView) -> dict[str, Any]:
         "name": key.name,
         "last_four": key.last_four,
         "state": key.state,
-        "user": ByOut(id=key.user_id, email=view.user_email),
+        "user": PersonOut(id=key.user_id, email=view.user_email),
         "group": show_group_ref(terms),
         "display_multiplier": terms.display_multiplier,
         "multiplier": terms.multiplier_ppm,

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from tokenopen.api.authentication import Administrator
-from tokenopen.api.json_types import InstantOut, PageOut, PageQuery, page_out
+from tokenopen.api.json_types import InstantOut, PageOut, PageQuery, PersonOut, page_out
 from tokenopen.api.services import CurrentServices
 from tokenopen.control import audit_log
 from tokenopen.core.audit_log import AuditEntry
@@ -23,19 +23,12 @@ class AuditLogQuery(PageQuery):
     action: str | None = None
 
 
-class AuditActorOut(BaseModel):
-    """Who made a change."""
-
-    id: str
-    email: str | None
-
-
 class AuditEntryOut(BaseModel):
     """One change; ``before`` is null for what was created, ``after`` for what was removed."""
 
     id: str
     at: InstantOut
-    actor: AuditActorOut
+    actor: PersonOut
     action: str
     subject_kind: str
     subject_id: str
@@ -47,7 +40,7 @@ def _show(entry: AuditEntry) -> AuditEntryOut:
     return AuditEntryOut(
         id=entry.id,
         at=entry.at_ms,
-        actor=AuditActorOut(id=entry.actor_id, email=entry.actor_email),
+        actor=PersonOut(id=entry.actor_id, email=entry.actor_email),
         action=entry.action,
         subject_kind=entry.subject_kind,
         subject_id=entry.subject_id,

@@ -24,7 +24,8 @@ from tokenopen.api import (
     usage,
     user,
 )
-from tokenopen.api.errors import BODY_BYTES_MAX, ErrorBody, add_error_handlers
+from tokenopen.api.body_limit import BodyLimit
+from tokenopen.api.errors import ErrorBody, add_error_handlers
 from tokenopen.api.services import Services
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
@@ -68,9 +69,9 @@ def create_control_app(services: Services) -> FastAPI:
         redirect_slashes=False,
         responses=_RESPONSES,
         generate_unique_id_function=_operation_id,
-        max_body_size=BODY_BYTES_MAX,
     )
     app.state.services = services
+    app.add_middleware(BodyLimit)
     add_error_handlers(app)
     for router in ROUTERS:
         app.include_router(router)

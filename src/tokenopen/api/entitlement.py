@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from tokenopen.api.authentication import Administrator
-from tokenopen.api.group import ByOut, Multipliers, Patterns
+from tokenopen.api.group import Multipliers, Patterns
 from tokenopen.api.group_terms import LimitsOut, show_limits
 from tokenopen.api.json_types import (
     UNCHANGED,
@@ -17,6 +17,7 @@ from tokenopen.api.json_types import (
     MultiplierOut,
     PageOut,
     PatchBody,
+    PersonOut,
 )
 from tokenopen.api.services import CurrentServices
 from tokenopen.control import entitlement as control
@@ -75,7 +76,7 @@ class EntitlementOut(BaseModel):
     in_force: bool
     display_multiplier: str
     limits: LimitsOut
-    by: ByOut
+    by: PersonOut
     created_at: InstantOut
     updated_at: InstantOut
 
@@ -99,7 +100,7 @@ def show_entitlement(view: EntitlementView, user_id: str) -> EntitlementOut:
             group.policy, entitlement, custom=group.description.custom_terms
         ),
         limits=show_limits(limits_for(group.policy, entitlement)),
-        by=ByOut(id=view.actor_id, email=view.actor_email),
+        by=PersonOut(id=view.actor_id, email=view.actor_email),
         created_at=view.created_at_ms,
         updated_at=view.updated_at_ms,
     )

@@ -19,6 +19,7 @@ from tokenopen.api.json_types import (
     PageOut,
     PageQuery,
     PatchBody,
+    PersonOut,
     Prose,
     page_out,
 )
@@ -105,20 +106,13 @@ class GroupQuery(PageQuery):
     state: GroupState | None = None
 
 
-class ByOut(BaseModel):
-    """Who wrote something."""
-
-    id: str
-    email: str | None
-
-
 class RevisionRefOut(BaseModel):
     """A revision of a group: from when it binds, and who wrote it, why."""
 
     id: str
     number: int
     effective_from: InstantOut
-    by: ByOut
+    by: PersonOut
     reason: str | None
 
 
@@ -164,7 +158,7 @@ def _reference_fields(record: RevisionRecord) -> dict[str, Any]:
         "id": record.id,
         "number": record.number,
         "effective_from": record.effective_from_ms,
-        "by": ByOut(id=record.actor_id, email=record.actor_email),
+        "by": PersonOut(id=record.actor_id, email=record.actor_email),
         "reason": record.reason,
     }
 

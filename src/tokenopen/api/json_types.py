@@ -134,6 +134,13 @@ class PatchBody(Body):
         return {name: getattr(self, name) for name in self.model_fields_set}
 
 
+class PersonOut(BaseModel):
+    """A user by name; ``email`` is null where the id is no user's (any more)."""
+
+    id: str
+    email: str | None
+
+
 class PageQuery(BaseModel):
     """Query parameters of every list; an unknown one is refused, since a mistyped filter shows too much."""
 

@@ -7,8 +7,8 @@ from pydantic import BaseModel, Field
 
 from tokenopen.api.authentication import Administrator, CurrentUser
 from tokenopen.api.entitlement import OwnTermsIn
-from tokenopen.api.group import ByOut, Slug
-from tokenopen.api.json_types import Body, InstantOut, PageOut, PageQuery, Prose, page_out
+from tokenopen.api.group import Slug
+from tokenopen.api.json_types import Body, InstantOut, PageOut, PageQuery, PersonOut, Prose, page_out
 from tokenopen.api.services import CurrentServices
 from tokenopen.control import upgrade_request as control
 from tokenopen.core.errors import InvalidRequest
@@ -56,7 +56,7 @@ class UpgradeRequestOut(BaseModel):
     """A request and what became of it; ``decided_by`` is a user's id."""
 
     id: str
-    user: ByOut
+    user: PersonOut
     group: UpgradeRequestGroupOut
     reason: str
     state: UpgradeRequestState
@@ -69,7 +69,7 @@ class UpgradeRequestOut(BaseModel):
 def _show(request: UpgradeRequest) -> UpgradeRequestOut:
     return UpgradeRequestOut(
         id=request.id,
-        user=ByOut(id=request.user_id, email=request.user_email),
+        user=PersonOut(id=request.user_id, email=request.user_email),
         group=UpgradeRequestGroupOut(slug=request.group_slug, name=request.group_name),
         reason=request.reason,
         state=request.state,

@@ -1,15 +1,12 @@
 """Audit log: who changed what, with the state before and after. Secrets never enter it."""
 
 from collections.abc import Mapping
-from typing import Final
 
 from tokenopen.control.actor import Actor
 from tokenopen.control.page import Page, PageRequest, cut_page
-from tokenopen.core.audit_log import AuditEntry
+from tokenopen.core.audit_log import AuditEntry, assert_without_secrets
 from tokenopen.ports.storage import Transaction
 from tokenopen.storage.audit_log import insert_change, list_changes
-
-SECRET_FIELDS: Final = frozenset({"key", "key_hash", "password", "password_hash", "credential"})
 
 
 async def record_change(
@@ -26,8 +23,8 @@ async def record_change(
 
     ``action`` reads ``noun.verb``; ``before`` and ``after`` are JSON values as people read them.
     """
-    for state in (before, after):
-        assert not SECRET_FIELDS & set(state or ()), f"{action} would write a secret into the audit log"
+    assert_without_secrets(before)
+    assert_without_secrets(after)
     await insert_change(
         tx,
         actor_id=actor.user_id,

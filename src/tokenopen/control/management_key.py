@@ -1,7 +1,7 @@
 """Management keys: credentials for the control API with their user's role; shown once, kept as hashes."""
 
 import secrets
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Final
 
 from tokenopen.control.actor import Actor
@@ -121,8 +121,8 @@ async def revoke_management_key(tx: Transaction, actor: Actor, key_id: str, *, u
 
 
 async def _revoke(tx: Transaction, actor: Actor, key: ManagementKey) -> ManagementKey:
-    await mark_management_key_revoked(tx, key.id)
-    revoked = replace(key, state="revoked", revoked_at_ms=tx.now_ms)
+    revoked = key.revoked(tx.now_ms)
+    await mark_management_key_revoked(tx, revoked)
     await record_change(
         tx,
         actor,

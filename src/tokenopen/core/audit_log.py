@@ -1,7 +1,16 @@
-"""Audit log: what was changed, by whom, from what into what."""
+"""Audit log: what was changed, by whom, from what into what. Secrets never enter it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+SECRET_FIELDS: Final = frozenset({"key", "key_hash", "password", "password_hash", "credential"})
+
+
+def assert_without_secrets(state: Mapping[str, object] | None) -> None:
+    """What is described for the log has no field that could hold a secret."""
+    found = SECRET_FIELDS & set(state or ())
+    assert not found, f"{', '.join(sorted(found))} would enter the audit log"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

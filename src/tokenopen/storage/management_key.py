@@ -111,10 +111,10 @@ async def list_active_named(tx: Transaction, *, user_id: str, name: str) -> Sequ
     return [_key_from_row(row) for row in rows]
 
 
-async def mark_management_key_revoked(tx: Transaction, key_id: str) -> None:
-    """Make a key useless for good, from now on."""
+async def mark_management_key_revoked(tx: Transaction, key: ManagementKey) -> None:
+    """Store that a key has been revoked, and when."""
     await tx.execute(
         update(management_keys)
-        .where(management_keys.c.id == key_id)
-        .values(state="revoked", revoked_at_ms=tx.now_ms)
+        .where(management_keys.c.id == key.id)
+        .values(state=key.state, revoked_at_ms=key.revoked_at_ms)
     )
