@@ -13,7 +13,7 @@ from tokenopen.control.receipt import get_receipt
 from tokenopen.core.admission import limit_uses
 from tokenopen.core.catalog import Model
 from tokenopen.core.errors import ModelNotAllowed, NotFound
-from tokenopen.core.money import ceil_div, format_amount, format_multiplier, format_rate
+from tokenopen.core.money import format_amount, format_multiplier, format_rate
 from tokenopen.core.rate_limit import LimitUse, day_at
 from tokenopen.core.terms import display_multiplier, limits_for, multiplier_for
 from tokenopen.gateway.check import check_caller, find_allowed_model
@@ -131,7 +131,8 @@ def _no_rest(rest: str) -> None:
 def _limit_json(use: LimitUse | None, used: int, now_ms: int) -> Json:
     if use is None:
         return {"limit": None, "used": used, "remaining": None, "resets_at": None}
-    resets_at_ms = ceil_div(now_ms, 1000) * 1000 + use.resets_in_s * 1000
+    # Limits change on whole seconds, and ``resets_in_s`` was rounded up to one.
+    resets_at_ms = (now_ms // 1000 + use.resets_in_s) * 1000
     return {
         "limit": use.limit,
         "used": use.used,
