@@ -30,12 +30,12 @@ class LoopTransport(httpx.BaseTransport):
 
     def __init__(self, application: Any, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = httpx.ASGITransport(application, raise_app_exceptions=False)
-        self._loop = loop
+        self.loop = loop
         self.requests: list[httpx.Request] = []
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
-        answer = asyncio.run_coroutine_threadsafe(self._answer(request), self._loop)
+        answer = asyncio.run_coroutine_threadsafe(self._answer(request), self.loop)
         return answer.result(ANSWER_TIMEOUT_S)
 
     async def _answer(self, request: httpx.Request) -> httpx.Response:
@@ -69,14 +69,16 @@ class Ran:
 class Cli:
     """Runs commands as one user. Called, it demands success."""
 
-    transport: httpx.BaseTransport
+    transport: httpx.BaseTransport | None
     environment: Mapping[str, str | None]
 
     async def run(self, *arguments: str, answers: str | None = None, **environment: str | None) -> Ran:
+        """Run a command as one would in a shell whose input is no terminal."""
         result = await asyncio.to_thread(
             CliRunner().invoke,
             app,
             list(arguments),
+            prog_name="tokenopen",
             obj=self.transport,
             input=answers,
             env={**self.environment, **environment},

@@ -166,10 +166,16 @@ def _open_session(
 
 def _ask_for_key() -> str:
     """Ask a person for the management key; there is none where nobody can answer."""
-    if not sys.stdin.isatty():
+    if not somebody_can_answer():
         return ""
-    return str(
-        typer.prompt(
-            "Management key (tokenopen serve prints it at its first start)", hide_input=True, err=True
-        )
-    )
+    return ask_secret("Management key (tokenopen serve prints it at its first start)")
+
+
+def somebody_can_answer() -> bool:
+    """Tell whether a question on the terminal would be read by a person."""
+    return sys.stdin.isatty()
+
+
+def ask_secret(question: str) -> str:
+    """Ask for something that is not shown while it is typed; stdout stays free for what a command answers."""
+    return str(typer.prompt(question, hide_input=True, err=True))

@@ -1,6 +1,5 @@
 """``tokenopen upstreams``: the providers that calls are forwarded to."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
@@ -10,7 +9,7 @@ from rich.console import RenderableType
 
 from tokenopen.cli import option
 from tokenopen.cli.client import Answer, ControlClient, ControlError, Json, path_of
-from tokenopen.cli.command import LIMIT, Cursor, Limit, Session, command
+from tokenopen.cli.command import LIMIT, Cursor, Limit, Session, ask_secret, command, somebody_can_answer
 from tokenopen.cli.output import facts, table
 from tokenopen.upstream.providers import PROVIDERS, Provider
 
@@ -191,12 +190,12 @@ def _credential(session: Session, provider: Provider, variable: str | None) -> s
 
 
 def _ask_credential(provider: Provider) -> str:
-    if not sys.stdin.isatty():
+    if not somebody_can_answer():
         raise ControlError(
             f"A credential is needed. Set {provider.credential_variable}, or name another variable with "
             "--credential-env"
         )
-    return str(typer.prompt(f"Credential of {provider.label}", hide_input=True, err=True))
+    return ask_secret(f"Credential of {provider.label}")
 
 
 def _test(client: ControlClient, upstream: Json) -> Answer:

@@ -1,0 +1,27 @@
+"""``tokenopen settings``."""
+
+from tests.cli.conftest import Cli
+
+
+async def test_settings_are_shown_and_changed(cli: Cli) -> None:
+    shown = await cli("settings", "show")
+    assert shown.line("Name") == "TokenOpen"
+    assert shown.line("Time zone") == "UTC"
+    assert shown.line("Default group") == "default"
+    assert shown.line("Support contact") == "-"
+    changed = await cli(
+        *("settings", "set", "--name", "Acme AI", "--time-zone", "Europe/Berlin"),
+        *("--support-contact", "help@example.com"),
+    )
+    assert changed.line("Name") == "Acme AI"
+    after = (await cli("settings", "show", "--json")).json
+    assert after == {
+        "name": "Acme AI",
+        "time_zone": "Europe/Berlin",
+        "default_group": "default",
+        "support_contact": "help@example.com",
+    }
+
+
+async def test_a_default_group_that_is_by_request_is_refused(cli: Cli) -> None:
+    assert (await cli.refused("settings", "set", "--default-group", "vip")).endswith("[conflict]")
