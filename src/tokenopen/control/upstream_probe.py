@@ -139,7 +139,7 @@ def _explain_status(status: int, url: str) -> str | None:
             "(OpenAI's ends in /v1)."
         )
     if status == 429:
-        return "The provider has no room, or its account's quota is used up (its status 429)."
+        return "The provider has no room, or the credit there is used up (its status 429)."
     if 300 <= status < 400:
         return f"{url} redirects elsewhere (status {status}). Enter the base URL that it leads to."
     return f"The provider answered with status {status}."

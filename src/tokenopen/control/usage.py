@@ -68,7 +68,8 @@ class Period:
 
     def hours(self, now_ms: int) -> tuple[int, int]:
         """Return the whole hours that the period touches, as ``[first, end)`` since 1970 UTC."""
-        until_ms = now_ms if self.until_ms is None else self.until_ms
+        # The running hour too, also in its first instant.
+        until_ms = now_ms + 1 if self.until_ms is None else self.until_ms
         from_ms = until_ms - DAYS_DEFAULT * 24 * HOUR_MS if self.from_ms is None else self.from_ms
         if from_ms >= until_ms:
             raise InvalidRequest("from must lie before to.", param="from")
