@@ -1,13 +1,17 @@
 """Groups through the control API: made, changed, renamed, archived; every change a revision."""
 
+import asyncio
 from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import select
 
-from tests.api.conftest import refusal
+from tests.api.conftest import Entitle, refusal
+from tests.conftest import HASHING_KEY
 from tests.fakes.clock import MovableClock
+from tokenopen.core.api_key import hash_key
+from tokenopen.core.caller import Caller, refuse_caller
 from tokenopen.storage.schema import group_revisions
 from tokenopen.storage.sqlite import SqliteStorage
 
@@ -262,6 +266,36 @@ async def test_archiving_twice_is_archiving_once(admin_client: Client) -> None:
     assert first["state"] == "archived"
     assert first["revision"]["reason"] == "merged"
     assert again == first
+
+
+async def test_the_keys_of_an_archived_group_are_refused_from_the_next_call_on(
+    admin_client: Client, user_client: Client, entitle: Entitle, storage: SqliteStorage, clock: MovableClock
+) -> None:
+    await entitle("vip")
+    answer = await user_client.post("/api/me/keys", json={"name": "key", "group": "vip"})
+    key_hash = hash_key(answer.json()["key"], HASHING_KEY)
+
+    async def refused() -> str | None:
+        caller = await storage.find_caller(key_hash, await storage.load_catalog())
+        assert isinstance(caller, Caller)
+        found = refuse_caller(caller, now_ms=clock.now_ms(), address="192.0.2.1")
+        return None if found is None else found.code
+
+    assert await refused() is None
+    await admin_client.post("/api/admin/groups/vip/archive")
+    assert await refused() == "group_not_available"
+
+
+async def test_changes_made_at_once_are_made_one_after_the_other(admin_client: Client) -> None:
+    """Each is made on top of the other, whichever comes first: none is lost, none is numbered twice."""
+    changes = [{"requests_per_minute": 7}, {"multiplier": "0.7"}, {"name": "Seven"}, {"requests_per_day": 7}]
+    answers = await asyncio.gather(
+        *(admin_client.patch("/api/admin/groups/vip", json=change) for change in changes)
+    )
+    assert sorted(answer.json()["revision"]["number"] for answer in answers) == [2, 3, 4, 5]
+    group = (await admin_client.get("/api/admin/groups/vip")).json()
+    for change in changes:
+        assert group | change == group
 
 
 async def test_an_archived_group_is_listed_until_left_out(admin_client: Client) -> None:

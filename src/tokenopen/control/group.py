@@ -44,7 +44,7 @@ async def _refuse_taken(tx: Transaction, slug: str) -> None:
 
 async def find_group(tx: Transaction, slug: str) -> GroupRecord:
     """Return a group by its slug, archived ones too. Refuses NotFound."""
-    record = await storage.find_group(tx, slug)
+    record = await storage.find_group(tx, slug) if SLUG.fullmatch(slug) else None
     if record is None:
         raise NotFound(f"There is no group {slug}.", param="group")
     return record
