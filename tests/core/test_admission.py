@@ -209,9 +209,6 @@ def test_a_refusal_by_the_day_says_when_the_platforms_day_ends(
     admitted(books, admission)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="by the day's end the minute may still be full; Retry-After of TPD does not look"
-)
 def test_after_a_refusal_by_the_day_one_more_call_passes_when_it_said() -> None:
     books = books_of(NOON_MS + 12 * 3_600_000 - 5_000)
     assert admitted_count(admit_each(books, 3, requests_per_minute=2, requests_per_day=2)) == 2

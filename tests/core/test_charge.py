@@ -16,8 +16,8 @@ from tests.core.strategies import (
     exact_price,
 )
 from tokenopen.core.catalog import Prices, resolve_prices
-from tokenopen.core.charge import charge_for, hold_for
-from tokenopen.core.money import MULTIPLIER_PPM_MAX, PRICE_MAX, parse_price
+from tokenopen.core.charge import charge_for
+from tokenopen.core.money import MULTIPLIER_PPM_MAX, parse_price
 from tokenopen.core.usage import UNITS_MAX, Usage, usage_of
 
 GPT_4O_MINI = resolve_prices(
@@ -32,15 +32,6 @@ def test_the_charge_is_the_exact_product_rounded_once_downwards(
     charge = charge_for(usage, prices, multiplier_ppm=multiplier_ppm)
     assert charge == math.floor(exact_price(usage.units, prices, multiplier_ppm))
     assert type(charge) is int
-
-
-@given(USAGES, PRICES, MULTIPLIERS_PPM)
-def test_the_hold_is_the_exact_product_rounded_upwards(
-    usage: Usage, prices: Prices, multiplier_ppm: int
-) -> None:
-    hold = hold_for(usage, prices, multiplier_ppm=multiplier_ppm)
-    assert hold == math.ceil(exact_price(usage.units, prices, multiplier_ppm))
-    assert 0 <= hold - charge_for(usage, prices, multiplier_ppm=multiplier_ppm) <= 1
 
 
 @given(USAGES, PRICES, MULTIPLIERS_PPM, st.sampled_from((*INPUT_CLASSES, *OUTPUT_CLASSES)), st.data())
@@ -99,20 +90,8 @@ def test_rounding_happens_once_over_all_classes_and_not_once_per_class() -> None
     # Four classes of 0.9: 3.6 together, 0 if each were rounded, 4 if rounded to the nearest.
     usage = usage_of(input=3, cached_input=3, output=3, reasoning=3)
     assert charge_for(usage, prices, multiplier_ppm=1_000_000) == 3
-    assert hold_for(usage, prices, multiplier_ppm=1_000_000) == 4
 
 
 def test_a_negative_multiplier_is_our_mistake() -> None:
     with pytest.raises(AssertionError):
         charge_for(usage_of(input=1), GPT_4O_MINI, multiplier_ppm=-1)
-    with pytest.raises(AssertionError):
-        hold_for(usage_of(input=1), GPT_4O_MINI, multiplier_ppm=-1)
-
-
-@pytest.mark.xfail(
-    strict=True, reason="within the bounds of price, multiplier and units a charge can leave 64 bits"
-)
-def test_the_dearest_charge_within_the_bounds_fits_into_storage() -> None:
-    dearest = resolve_prices({"input": PRICE_MAX, "output": PRICE_MAX, "per_call": PRICE_MAX})
-    most = Usage(dict.fromkeys((*INPUT_CLASSES, *OUTPUT_CLASSES), UNITS_MAX))
-    assert charge_for(most, dearest, multiplier_ppm=MULTIPLIER_PPM_MAX) < 2**63

@@ -80,11 +80,6 @@ def cpu_seconds_at_most(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGVTALRM, before)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=TimeoutError,
-    reason="each star of a run is tried at every place: 30 stars never end, and a user may put them on a key",
-)
 @pytest.mark.parametrize("pattern", ["*" * 30 + "x", "*a" * 30 + "*x"])
 def test_a_pattern_of_many_stars_is_answered_at_once(pattern: str) -> None:
     with cpu_seconds_at_most(1):

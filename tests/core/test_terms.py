@@ -180,9 +180,6 @@ def test_the_multiplier_as_people_see_it(
     assert display_multiplier(policy, entitlement, custom=custom) == shown
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a group's pattern is shown although the entitlement's same pattern wins"
-)
 def test_a_multiplier_that_no_call_can_come_under_is_not_shown() -> None:
     policy = policy_of(1_000_000, {"gpt-5*": 500_000})
     entitlement = entitlement_of(model_multipliers={"gpt-5*": 900_000})

@@ -34,9 +34,6 @@ def test_a_class_that_is_not_known_is_impossible(name: str) -> None:
         Usage({name: 1})
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Usage lets a report that is not whole through, so a float could reach a charge (I7)"
-)
 @pytest.mark.parametrize("units", [1.5, 2.0])
 def test_a_report_that_is_not_whole_is_impossible(units: float) -> None:
     with pytest.raises(ImpossibleUsage):

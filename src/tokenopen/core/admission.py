@@ -159,21 +159,26 @@ def refuse_limits(admission: Admission, window: RateWindow, *, now_ms: int, day:
     """Return which limit one more call would go over, or None. The window has been advanced to now."""
     limits = admission.facts.terms.limits
     refusal: TpdExceeded | RpmExceeded | None = None
+    per_minute = limits.requests_per_minute
+    minute_passes_in_s = 0
+    if per_minute is not None and window.used_minute >= per_minute:
+        minute_passes_in_s = window.passes_in_s(per_minute, now_ms)
     if limits.requests_per_day is not None and window.day_count >= limits.requests_per_day:
         refusal = TpdExceeded(
             group=admission.group_name,
             limit=limits.requests_per_day,
             used=window.day_count,
-            retry_after_s=ceil_div(day.ends_at_ms - now_ms, 1000),
+            # At midnight the minute may still be full.
+            retry_after_s=max(ceil_div(day.ends_at_ms - now_ms, 1000), minute_passes_in_s),
             resets_at=_format_instant(day.ends_at_ms, admission.zone),
             support_contact=admission.support_contact,
         )
-    elif limits.requests_per_minute is not None and window.used_minute >= limits.requests_per_minute:
+    elif per_minute is not None and minute_passes_in_s:
         refusal = RpmExceeded(
             group=admission.group_name,
-            limit=limits.requests_per_minute,
+            limit=per_minute,
             used=window.used_minute,
-            retry_after_s=window.passes_in_s(limits.requests_per_minute, now_ms),
+            retry_after_s=minute_passes_in_s,
             support_contact=admission.support_contact,
         )
     if refusal is not None:

@@ -5,10 +5,11 @@
       |-- InvalidApiKey, ApiKeyRevoked, ApiKeyExpired 401
       |-- InsufficientCredit, KeyCreditLimitReached 402
       |-- ModelNotAllowed, GroupNotAvailable, IpNotAllowed, AccountSuspended 403
+      |-- PermissionDenied 403                                        (control API only)
       |-- ModelNotFound, NotFound 404
       |-- Conflict 409                                                (control API only)
       |-- LimitExceeded 429
-      |     '-- RpmExceeded, TpdExceeded, TpmExceeded, ConcurrencyExceeded
+      |     '-- RpmExceeded, TpdExceeded
       '-- Unavailable 5xx
             '-- UpstreamError, NoUpstreamAvailable, StorageUnavailable, UpstreamTimeout
 
@@ -238,9 +239,10 @@ class RpmExceeded(LimitExceeded):
     def __init__(
         self, *, group: str, limit: int, used: int, retry_after_s: int, support_contact: str
     ) -> None:
+        wait = f"Try again in {retry_after_s} s" if limit else "Choose another group for this key"
         super().__init__(
             f"Group {group} allows {limit:,} requests per minute; {used:,} used. "
-            f"Try again in {retry_after_s} s, {_advice(support_contact)}.",
+            f"{wait}, {_advice(support_contact)}.",
             retry_after_s=retry_after_s,
             group=group,
             limit=limit,
@@ -257,9 +259,10 @@ class TpdExceeded(LimitExceeded):
     def __init__(
         self, *, group: str, limit: int, used: int, retry_after_s: int, resets_at: str, support_contact: str
     ) -> None:
+        wait = f"resets {resets_at}. Wait until then" if limit else "choose another group for this key"
         super().__init__(
             f"Daily request total (TPD) of group {group}: {used:,} of {limit:,} requests used; "
-            f"resets {resets_at}. Wait until then, {_advice(support_contact)}.",
+            f"{wait}, {_advice(support_contact)}.",
             retry_after_s=retry_after_s,
             group=group,
             limit=limit,

@@ -71,9 +71,9 @@ def quote_for(
 ) -> Quote:
     """Return what the call can cost.
 
-    ``input_units`` is the bound for one prompt. A maximum that the caller names is capped at the model's.
-    Where it names none, the whole of the model's own maximum is quoted, with the group's default as the
-    cap to fall back on.
+    ``input_units`` is the bound for all prompts together. A maximum that the caller names is capped at
+    the model's. Where it names none, the whole of the model's own maximum is quoted, with the group's
+    default as the cap to fall back on.
     """
     reachable: list[Prices] = [revision.prices]
     reachable += [step.prices for step in revision.steps if input_units > step.above_input_units]

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final, Literal
 
 Visibility = Literal["public", "entitled"]
@@ -52,6 +51,8 @@ class GroupPolicy:
         for pattern in (*self.allowed_models, *self.model_multipliers):
             if not MODEL_PATTERN.fullmatch(pattern):
                 raise InvalidGroup(f"{pattern!r} is not a model name or * pattern")
+        if min(self.multipliers_ppm) < 0:
+            raise InvalidGroup("a multiplier must not be negative")
         if self.default_max_output_tokens < 1:
             raise InvalidGroup("default_max_output_tokens must be at least 1")
 
@@ -105,16 +106,25 @@ class Group:
         return min(coming, default=None)
 
 
-@lru_cache(maxsize=4096)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(".*".join(re.escape(part) for part in pattern.split("*")), re.DOTALL)
-
-
 def matches(pattern: str, model: str) -> bool:
-    """Tell whether a model name fits a pattern, in which ``*`` stands for any run of characters."""
-    if "*" not in pattern:
+    """Tell whether a model name fits a pattern, in which ``*`` stands for any run of characters.
+
+    The parts between the stars are looked for from left to right, each as early as it goes, so the time is
+    linear: users write patterns too, and a regular expression of many stars would run for ever.
+    """
+    first, *rest = pattern.split("*")
+    if not rest:
         return pattern == model
-    return _compiled(pattern).fullmatch(model) is not None
+    *middle, last = rest
+    if len(model) < len(first) + len(last) or not model.startswith(first) or not model.endswith(last):
+        return False
+    at, end = len(first), len(model) - len(last)
+    for part in middle:
+        found = model.find(part, at, end)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True
 
 
 def matches_any(patterns: Iterable[str], model: str) -> bool:

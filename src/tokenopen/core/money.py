@@ -19,7 +19,7 @@ NANO_PER_CREDIT: Final = 10**9
 UNITS_PER_PRICE: Final = 10**6
 PPM_ONE: Final = 10**6
 
-# Bounds at every edge, so that no sum or product of stored values can leave 64 bits in storage.
+# Bounds at every edge, so that what is stored fits 64 bits. A charge beyond AMOUNT_MAX cannot be true.
 AMOUNT_MAX: Final = Nanocredits(10**9 * NANO_PER_CREDIT)
 PRICE_MAX: Final = Nanocredits(10**6 * NANO_PER_CREDIT)
 MULTIPLIER_PPM_MAX: Final = 1_000 * PPM_ONE

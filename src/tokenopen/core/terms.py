@@ -114,12 +114,28 @@ def display_multiplier(
 
     ``custom`` says that the group's terms are made per customer; an account that has its own sees them.
     """
-    if entitlement is not None and (entitlement.multiplier_ppm is not None or entitlement.model_multipliers):
-        base = policy.multipliers_ppm if entitlement.multiplier_ppm is None else (entitlement.multiplier_ppm,)
-        every = [*base, *entitlement.model_multipliers.values()]
-    elif custom:
+    own = entitlement is not None and (
+        entitlement.multiplier_ppm is not None or bool(entitlement.model_multipliers)
+    )
+    if custom and not own:
         return CUSTOM
-    else:
-        every = list(policy.multipliers_ppm)
-    lowest = f"{format_multiplier(min(every))}x"
-    return lowest if len(set(every)) == 1 else f"From {lowest}"
+    reachable = _reachable_multipliers(policy, entitlement if own else None)
+    lowest = f"{format_multiplier(min(reachable))}x"
+    return lowest if len(reachable) == 1 else f"From {lowest}"
+
+
+def _reachable_multipliers(policy: GroupPolicy, entitlement: Entitlement | None) -> set[int]:
+    """Return every multiplier that some model may come under, by the precedence at the top of this file."""
+    levels: list[Mapping[str, int]] = []
+    if entitlement is not None:
+        levels.append(entitlement.model_multipliers)
+        if entitlement.multiplier_ppm is not None:
+            levels.append({"*": entitlement.multiplier_ppm})
+    levels += [policy.model_multipliers, {"*": policy.multiplier_ppm}]
+    found: set[int] = set()
+    passed: list[str] = []
+    for level in levels:
+        # A pattern that fits the text of another, stars included, fits whatever that one fits.
+        found |= {ppm for pattern, ppm in level.items() if not matches_any(passed, pattern)}
+        passed += level
+    return found

@@ -41,7 +41,7 @@ class Usage:
         for unit_class, units in self.units.items():
             if unit_class not in USAGE_CLASSES:
                 raise ImpossibleUsage(f"unknown usage class {unit_class!r}")
-            if not 0 <= units <= UNITS_MAX:
+            if type(units) is not int or not 0 <= units <= UNITS_MAX:
                 raise ImpossibleUsage(f"{units} units of {unit_class}")
 
     def __iter__(self) -> Iterator[tuple[str, int]]:

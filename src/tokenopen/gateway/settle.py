@@ -10,6 +10,7 @@ import msgspec
 from tokenopen.core.admission import Resolution
 from tokenopen.core.call import EndReason, Outcome
 from tokenopen.core.charge import charge_for
+from tokenopen.core.money import AMOUNT_MAX
 from tokenopen.core.usage import Usage
 from tokenopen.gateway.check import Plan
 from tokenopen.gateway.forward import Attempt, Forwarded
@@ -74,10 +75,13 @@ class Relay:
         plan, forwarded = self.plan, self.forwarded
         input_units, output_units = usage.input_units, usage.output_units
         prices = plan.prices.prices_for(input_units)
+        due = charge_for(usage, prices, multiplier_ppm=plan.facts.terms.multiplier_ppm)
+        if due > AMOUNT_MAX:
+            return self.free("impossible_usage", status=forwarded.reply.status, flag=IMPOSSIBLE_USAGE)
         return Outcome(
             resolution="settle",
             end_reason=end_reason,
-            due=charge_for(usage, prices, multiplier_ppm=plan.facts.terms.multiplier_ppm),
+            due=due,
             usage_json=_encoder.encode(usage.units).decode(),
             usage_source=usage.source,
             prices_json=_encoder.encode(prices).decode(),
