@@ -1,5 +1,7 @@
 """``tokenopen`` itself: help, version, connection, and what goes wrong before anything is asked."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,9 +17,9 @@ from tokenopen.cli.output import cell, plain
 
 def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yield every command with its path."""
-    if hasattr(command, "commands"):
-        for name, inner in command.commands.items():
-            yield from commands(inner, (*path, name))
+    if hasattr(command, "list_commands"):
+        for name in command.list_commands(None):
+            yield from commands(command.get_command(None, name), (*path, name))
     else:
         yield path, command
 
@@ -31,6 +33,18 @@ OVER_THE_API = [
 def test_every_command_says_what_it_does() -> None:
     silent = [path for path, command in COMMANDS.items() if not (command.help or "").strip()]
     assert not silent
+
+
+def test_a_command_over_the_api_starts_without_importing_the_platform() -> None:
+    """Completing a word in a shell starts us each time."""
+    program = "import sys, tokenopen.cli.main; print('tokenopen.bootstrap' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_what_runs_here_stands_beside_what_asks_a_server() -> None:
+    assert {("serve",), ("demo",), ("audit",), ("replay",), ("upstream-simulator",)} <= set(COMMANDS)
+    assert ("groups", "list") in COMMANDS
 
 
 def test_every_command_over_the_api_has_json_and_says_where_and_as_whom() -> None:

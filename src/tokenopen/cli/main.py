@@ -1,38 +1,34 @@
 """``tokenopen``: the command line. What runs here, and what asks a running server through its control API."""
 
-from collections.abc import Callable
+import importlib
 from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
 from tokenopen import __version__
 from tokenopen.cli import (
     api_key,
-    audit,
     audit_log,
     call,
-    demo,
     entitlement,
     group,
     ledger,
     model,
     platform,
     price,
-    serve,
     upgrade_request,
     upstream,
     user,
 )
-from tokenopen.cli.replay import replay
-from tokenopen.cli.upstream_simulator import upstream_simulator
 
-# What runs in this process, by name; each has its own file.
-COMMANDS: Final[dict[str, Callable[..., Any]]] = {
-    "serve": serve.serve,
-    "demo": demo.demo,
-    "audit": audit.audit,
-    "replay": replay,
-    "upstream-simulator": upstream_simulator,
+# What runs in this process, by name: each is a function in its own file.
+COMMANDS: Final = {
+    "serve": "tokenopen.cli.serve:serve",
+    "demo": "tokenopen.cli.demo:demo",
+    "audit": "tokenopen.cli.audit:audit",
+    "replay": "tokenopen.cli.replay:replay",
+    "upstream-simulator": "tokenopen.cli.upstream_simulator:upstream_simulator",
 }
 
 # What asks a running server, by the noun it is about.
@@ -50,7 +46,25 @@ NOUNS: Final[dict[str, typer.Typer]] = {
     "settings": platform.app,
 }
 
+
+class _Root(TyperGroup):
+    """Imports what runs in this process only when it is asked for: a platform takes a second to import,
+    and a shell completes a word by starting us."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*COMMANDS, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        module, _, function = COMMANDS[cmd_name].partition(":")
+        alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        alone.command(cmd_name)(getattr(importlib.import_module(module), function))
+        return typer.main.get_command(alone)
+
+
 app = typer.Typer(
+    cls=_Root,
     name="tokenopen",
     help="TokenOpen: an LLM API platform that you run yourself; groups decide models, price and limits.",
     no_args_is_help=True,
@@ -74,8 +88,6 @@ def _root(
     pass
 
 
-for _name, _function in COMMANDS.items():
-    app.command(_name)(_function)
 for _name, _noun in NOUNS.items():
     app.add_typer(_noun, name=_name)
 audit_log.register(app)
