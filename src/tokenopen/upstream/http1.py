@@ -8,6 +8,8 @@ What it does on purpose:
 - No redirect is followed, nothing is decompressed, no cookie is kept: a reply is delivered as it came, but
   for the headers that concern the connection only.
 - Where the provider is away, calls end in NotReached, or in one of the timeouts; nothing is retried.
+- A body without framing ends with its connection; over https, with TLS's own end. asyncio's transports do
+  not tell that from a cut socket, uvloop's do, and the gateway runs on those.
 - The transports write and close for themselves; nothing here needs a task or a thread of its own.
 """
 

@@ -17,6 +17,7 @@ _METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELET
 _WITHOUT_BODY: Final = frozenset({b"GET", b"HEAD"})
 _NAME_BYTES: Final = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
 _VALUE_BYTES: Final = bytes(byte for byte in range(256) if byte >= 0x20 and byte != 0x7F)
+_SPACE: Final = b" \t"  # llhttp strips it from before a value only
 # Of a connection, not of the message it carries (RFC 9110, 7.6.1).
 _HOP_BY_HOP: Final = frozenset(
     {b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
@@ -76,11 +77,11 @@ def read_reply_headers(
     for raw_name, value in raw_headers:
         name = _end_to_end_name(raw_name)
         if name is not None:
-            headers.append((name, value))
+            headers.append((name, value.rstrip(_SPACE)))
             if name == b"content-length":
                 framed = True
         elif raw_name.lower() == b"transfer-encoding":
-            if framed or http_version == "1.0" or value.lower() != b"chunked":
+            if framed or http_version == "1.0" or value.rstrip(_SPACE).lower() != b"chunked":
                 raise HeadMalformed("the reply's transfer-encoding is not plainly chunked")
             framed = True
     return headers, framed

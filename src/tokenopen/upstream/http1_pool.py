@@ -2,7 +2,7 @@
 
 from tokenopen.ports.upstream import NotReached
 from tokenopen.upstream.addresses import Origin
-from tokenopen.upstream.http1_connection import CLOSED, Connection
+from tokenopen.upstream.http1_connection import Connection
 from tokenopen.upstream.http1_connector import Connector
 
 
@@ -41,8 +41,9 @@ class ConnectionPool:
             self._opening -= 1
         if self._closed:
             connection.close()
-        if connection.state is CLOSED:
+        if not connection.is_alive():
             # The provider can have closed it as well, before this coroutine had its turn.
+            connection.close()
             raise NotReached(f"the connection to {self._origin} was closed as soon as it was open")
         self._open.add(connection)
         return connection
