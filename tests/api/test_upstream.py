@@ -259,6 +259,15 @@ async def test_a_credential_that_cannot_be_opened_is_said(
     assert upstream.requests == []
 
 
+async def test_an_upstream_in_a_network_that_is_no_longer_allowed_can_still_be_switched_off(
+    admin_client: httpx.AsyncClient, storage: SqliteStorage
+) -> None:
+    created = await _create(admin_client)
+    async with storage.write() as tx:
+        await tx.execute(schema.upstreams.update().values(base_url="http://10.0.0.1/v1"))
+    assert (await _patch(admin_client, created, enabled=False)).json()["enabled"] is False
+
+
 async def test_available_models_say_what_has_a_price_and_what_is_mapped(
     admin_client: httpx.AsyncClient, upstream: FakeUpstream, clock: MovableClock
 ) -> None:

@@ -11,6 +11,7 @@ from tests.till_calls import TillCalls, start_calls
 from tokenopen.control.actor import Actor
 from tokenopen.control.audit import audit
 from tokenopen.control.audit_report import DRIFT_SHOWN_MAX, INVARIANTS, AuditReport
+from tokenopen.control.entitlement import OwnTerms, put_entitlement
 from tokenopen.control.ledger import adjust, refund
 from tokenopen.core.money import Nanocredits
 from tokenopen.ports.storage import Storage, Transaction
@@ -149,6 +150,51 @@ def _float_price(tx: Transaction) -> Awaitable[int]:
     return tx.execute(update(schema.price_revisions).values(named=json.dumps(named)))
 
 
+def _call_text(column: str, text: str) -> Callable[[Transaction], Awaitable[int]]:
+    async def plant(tx: Transaction) -> int:
+        return await tx.execute(update(calls).values({column: text}).where(calls.c.id == await _settled(tx)))
+
+    return plant
+
+
+async def _float_price_of_a_call(tx: Transaction) -> int:
+    call_id = await _settled(tx)
+    row = await tx.fetch_one(select(calls.c.prices).where(calls.c.id == call_id))
+    assert row is not None
+    prices = {**json.loads(row["prices"]), "per_call": 0.5}
+    return await tx.execute(update(calls).values(prices=json.dumps(prices)).where(calls.c.id == call_id))
+
+
+async def _other_price(tx: Transaction) -> int:
+    call_id = await _settled(tx)
+    row = await tx.fetch_one(select(calls.c.prices).where(calls.c.id == call_id))
+    assert row is not None
+    prices = {**json.loads(row["prices"]), "per_call": 1}
+    return await tx.execute(update(calls).values(prices=json.dumps(prices)).where(calls.c.id == call_id))
+
+
+def _key_gone(tx: Transaction) -> Awaitable[int]:
+    return tx.execute(update(calls).values(key_id="key_none").where(calls.c.state == "voided"))
+
+
+def _group_unknown(tx: Transaction) -> Awaitable[int]:
+    return tx.execute(update(calls).values(group_id="grp_none").where(calls.c.state == "voided"))
+
+
+def _state_unknown(tx: Transaction) -> Awaitable[int]:
+    return tx.execute(update(calls).values(state="lost").where(calls.c.state == "voided"))
+
+
+def _group_without_revision(tx: Transaction) -> Awaitable[int]:
+    return tx.execute(
+        delete(schema.group_revisions).where(
+            schema.group_revisions.c.group_id.in_(
+                select(schema.groups.c.id).where(schema.groups.c.slug == "vip")
+            )
+        )
+    )
+
+
 async def _price_unknown(tx: Transaction) -> int:
     return await tx.execute(
         update(calls).values(price_revision_id="prv_none").where(calls.c.state == "voided")
@@ -235,6 +281,19 @@ def _beyond_credit_limit(tx: Transaction) -> Awaitable[int]:
         ("I6", _entry_count_off),
         ("I7", _float_amount),
         ("I7", _float_charge),
+        ("I4", _state_unknown),
+        ("I7", _call_text("usage", '{"input":1.5}')),
+        ("I7", _float_price_of_a_call),
+        ("I8", _call_text("prices", "{}")),
+        ("I8", _call_text("prices", "nothing")),
+        ("I8", _other_price),
+        ("I8", _key_gone),
+        ("I8", _group_unknown),
+        ("I8", _group_without_revision),
+        ("I10", _call_text("usage", "nothing")),
+        ("I10", _call_text("usage", "[]")),
+        ("I10", _call_text("usage", '{"video":1}')),
+        ("I10", _call_text("usage", '{"input":-1}')),
         ("I8", _price_unknown),
         ("I8", _price_of_another_model),
         ("I8", _multiplier_not_the_groups),
@@ -270,6 +329,47 @@ async def test_prices_that_were_tampered_with_are_found_where_they_stand_and_whe
     found = {(drift.invariant, drift.subject_id.split("_")[0]) for drift in report.drift}
     assert ("I7" if plant is _float_price else "I8", "prv") in found
     assert ("I8", "call") in found
+
+
+@pytest.mark.parametrize("text", ["nothing", "{}", "[]", '{"multiplier_ppm": 0.5}'])
+async def test_documents_that_cannot_be_read_are_found_and_do_not_stop_the_audit(
+    till: TillCalls, text: str
+) -> None:
+    tables = (
+        (schema.group_revisions, "policy"),
+        (schema.price_revisions, "named"),
+        (schema.entitlements, "terms"),
+    )
+    async with till.storage.write() as tx:
+        await put_entitlement(tx, till.administrator, till.user.user_id, "vip", OwnTerms())
+        for table, column in tables:
+            assert await tx.execute(update(table).values({column: text})) > 0
+    report = await audited(till.storage)
+    found = {drift.subject_id.split("_")[0] for drift in report.drift if drift.invariant in ("I7", "I8")}
+    assert found >= {"grv", "prv"}
+    assert ("etl" in found) == (text != "{}")
+
+
+async def test_calls_under_own_terms_are_sound(till: TillCalls) -> None:
+    """What an entitlement said is kept on the call alone, and may change afterwards."""
+    terms = OwnTerms(
+        multiplier_ppm=700_000,
+        model_multipliers={"gpt-4o-m*": 123_457},
+        own_limits={"requests_per_minute": None},
+        extra_models=("gpt-4o-mini",),
+    )
+    async with till.storage.write() as tx:
+        await put_entitlement(tx, till.administrator, till.user.user_id, "vip", terms)
+    vip = await till.with_key(group="vip")
+    call_id = await vip.call(hold=10**6, input=1_001, output=77)
+    async with till.storage.write() as tx:
+        await put_entitlement(tx, till.administrator, till.user.user_id, "vip", OwnTerms())
+        call = await tx.fetch_one(select(calls).where(calls.c.id == call_id))
+    assert call is not None
+    assert call["multiplier_rule"] == "entitlement model gpt-4o-m*"
+    report = await audited(till.storage)
+    assert report.drift == []
+    assert report.checked["entitlements"] == 1
 
 
 async def test_calls_and_entries_without_an_account_are_found(till: TillCalls) -> None:

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
-from tokenopen.control.audit_catalog import CatalogHistory, explain_terms
+from tokenopen.control.audit_catalog import UNREADABLE, CatalogHistory, explain_terms
 from tokenopen.control.audit_report import DRIFT_SHOWN_MAX, Findings
 from tokenopen.core.call import TRANSITIONS
 from tokenopen.core.catalog import Prices
 from tokenopen.core.charge import charge_for
 from tokenopen.core.identifier import charge_entry_id
-from tokenopen.core.usage import ImpossibleUsage, Usage
+from tokenopen.core.usage import Usage
 from tokenopen.ports.storage import Transaction
 from tokenopen.storage import audit as statements
 from tokenopen.storage.policy import decode_json, decode_prices
@@ -190,12 +190,11 @@ def _explain_entries(call: Row, refunds: Counter[str] | None) -> str | None:
 
 @lru_cache(maxsize=1024)
 def _decode_prices(text: str) -> Prices | None:
-    """Return a stored price list, None where it names not every class. The same few come again and again."""
+    """Return a stored price list, None where it cannot be read. The same few come again and again."""
     try:
-        prices = decode_prices(text)
-    except (TypeError, AssertionError):
+        return decode_prices(text)
+    except UNREADABLE:
         return None
-    return prices
 
 
 def _explain_charge(call: Row, history: CatalogHistory) -> tuple[str, str | None]:
@@ -203,14 +202,15 @@ def _explain_charge(call: Row, history: CatalogHistory) -> tuple[str, str | None
     if call["usage"] is None or call["prices"] is None:
         return "I8", "is settled without usage or prices"
     prices = _decode_prices(call["prices"])
-    if prices is None:
-        return "I8", "its prices do not name every usage class"
-    numbers = [*decode_json(call["usage"]).values(), *prices.per_million.values(), prices.per_call]
-    if any(type(number) is not int for number in numbers):
-        return "I7", "its usage or prices hold what is not an integer"
+    if prices is None or call["multiplier_ppm"] < 0:
+        return "I8", "its prices or its multiplier cannot be read"
     try:
-        usage = Usage(decode_json(call["usage"]))
-    except ImpossibleUsage as error:
+        units = decode_json(call["usage"])
+        numbers = [*units.values(), *prices.per_million.values(), prices.per_call]
+        if any(type(number) is not int for number in numbers):
+            return "I7", "its usage or prices hold what is not an integer"
+        usage = Usage(units)
+    except UNREADABLE as error:
         return "I10", f"its usage cannot be: {error}"
     revision = history.prices.get(call["price_revision_id"])
     if revision is not None and prices != revision.prices_for(usage.input_units):

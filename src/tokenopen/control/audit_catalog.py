@@ -4,19 +4,22 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
+
 from tokenopen.control.audit_report import Findings
-from tokenopen.core.catalog import PER_CALL, PriceRevision, resolve_prices
+from tokenopen.core.catalog import PriceRevision, resolve_prices
 from tokenopen.core.group import GroupPolicy, matches
-from tokenopen.core.usage import USAGE_CLASSES
 from tokenopen.ports.storage import Transaction
 from tokenopen.storage import audit as statements
 from tokenopen.storage.directory import price_revision_from_row
 from tokenopen.storage.model import decode_named
-from tokenopen.storage.policy import decode_json, decode_policy
+from tokenopen.storage.policy import decode_entitlement, decode_json, decode_policy
 
 Row = Mapping[str, Any]
 
 _GROUP_MODEL_RULE: Final = "group model "
+# What reading a stored document raises where it was tampered with.
+UNREADABLE: Final = (msgspec.DecodeError, AssertionError, AttributeError, KeyError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ async def audit_catalog(tx: Transaction, findings: Findings) -> CatalogHistory:
         _check_group_revision(row, history, findings)
     async for row in pages(tx, statements.list_entitlements):
         findings.checked["entitlements"] += 1
-        _check_numbers(row["id"], decode_json(row["terms"]), findings, account_id=row["account_id"])
+        _check_entitlement(row, findings)
     for group_id in await statements.list_groups_without_revision(tx):
         findings.add("I8", group_id, "the group has no revision, so nothing says what its keys may do")
     return history
@@ -74,16 +77,16 @@ def _check_numbers(
 
 
 def _check_price_revision(row: Row, history: CatalogHistory, findings: Findings) -> None:
-    stored = [decode_json(row[column]) for column in ("named", "prices", "steps")]
-    if not _check_numbers(row["id"], stored, findings):
+    try:
+        stored = [decode_json(row[column]) for column in ("named", "prices", "steps")]
+        if not _check_numbers(row["id"], stored, findings):
+            return
+        revision = price_revision_from_row(row)
+        named, steps = decode_named(row["named"])
+        expected = [resolve_prices(each, has_output=False) for each in (named, *(each for _, each in steps))]
+    except UNREADABLE as error:
+        findings.add("I8", row["id"], f"the prices of {row['model']} cannot be read: {error}")
         return
-    lists = [stored[1], *(step["prices"] for step in stored[2])]
-    if any(set(prices["per_million"]) != set(USAGE_CLASSES) or PER_CALL not in prices for prices in lists):
-        findings.add("I8", row["id"], f"the prices of {row['model']} do not name every usage class")
-        return
-    revision = price_revision_from_row(row)
-    named, steps = decode_named(row["named"])
-    expected = [resolve_prices(each, has_output=False) for each in (named, *(each for _, each in steps))]
     if expected != list(revision.price_lists):
         findings.add("I8", row["id"], f"the prices of {row['model']} are not those that were named")
         return
@@ -91,14 +94,24 @@ def _check_price_revision(row: Row, history: CatalogHistory, findings: Findings)
 
 
 def _check_group_revision(row: Row, history: CatalogHistory, findings: Findings) -> None:
-    if not _check_numbers(row["id"], decode_json(row["policy"]), findings):
-        return
     try:
+        if not _check_numbers(row["id"], decode_json(row["policy"]), findings):
+            return
         policy = decode_policy(row["policy"])
-    except (TypeError, KeyError, ValueError) as error:
+    except UNREADABLE as error:
         findings.add("I8", row["id"], f"the group's policy cannot be read: {error}")
         return
     history.policies[row["id"]] = (row["group_id"], policy)
+
+
+def _check_entitlement(row: Row, findings: Findings) -> None:
+    account_id = row["account_id"]
+    try:
+        _check_numbers(row["id"], decode_json(row["terms"]), findings, account_id=account_id)
+        decode_entitlement(row)
+    except UNREADABLE as error:
+        message = f"the entitlement's terms cannot be read: {error}"
+        findings.add("I8", row["id"], message, account_id=account_id)
 
 
 def explain_terms(call: Row, history: CatalogHistory) -> str | None:

@@ -217,7 +217,11 @@ async def _values(
         _check_provider(changes["provider"])
     if "base_url" in changes:
         values["base_url"] = changes["base_url"].rstrip("/")
-    origin = _check_base_url(values.get("base_url") or (row or {})["base_url"], sealing.allowed_networks)
+        origin = _check_base_url(values["base_url"], sealing.allowed_networks)
+    else:
+        # Checked when it was written. What is allowed may have changed since, and each connection asks.
+        assert row is not None
+        origin = parse_origin(row["base_url"])
     if "credential" in changes:
         values |= _seal(changes["credential"], origin, sealing)
     elif row is not None and str(origin) != str(parse_origin(row["base_url"])):

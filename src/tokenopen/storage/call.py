@@ -22,7 +22,7 @@ Row = Mapping[str, Any]
 
 # A call's id tells when it arrived, and the list is read by id; it is admitted a little later, at worst
 # after the till's retries. Clocks of several machines may differ by some of this too.
-_ADMISSION_LAG_MS: Final = 15 * 60 * 1000
+_ADMISSION_LAG_MS: Final = 5 * 60 * 1000
 _TIME_LENGTH: Final = len("call_") + 10  # ten digits of base 32 hold the id's 48 bits of time
 
 
