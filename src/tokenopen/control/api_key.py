@@ -16,7 +16,7 @@ from tokenopen.core.api_key import API_KEY_PREFIX, ApiKey, generate_key, hash_ke
 from tokenopen.core.errors import Conflict, InvalidRequest, NotFound
 from tokenopen.core.group_history import GroupRecord
 from tokenopen.core.identifier import new_id
-from tokenopen.core.money import Nanocredits, format_amount
+from tokenopen.core.money import ZERO, Nanocredits, format_amount
 from tokenopen.ports.storage import Transaction
 from tokenopen.storage import api_key as storage
 from tokenopen.storage.directory import api_key_from_row
@@ -88,12 +88,6 @@ async def _views(tx: Transaction, rows: Sequence[Row]) -> Sequence[ApiKeyView]:
         )
         for row in rows
     ]
-
-
-async def _get(tx: Transaction, key_id: str) -> ApiKeyView:
-    row = await storage.find_api_key(tx, key_id)
-    assert row is not None, f"no API key {key_id}"
-    return (await _views(tx, [row]))[0]
 
 
 async def find_api_key(tx: Transaction, actor: Actor, key_id: str, *, account_id: str | None) -> ApiKeyView:
@@ -217,9 +211,18 @@ async def create_api_key(
         state="active",
         **_checked(narrowed, tx.now_ms),
     )
-    await storage.insert_api_key(
-        tx, key, public_id=public_id_of(secret), key_hash=hash_key(secret, hashing_key)
+    view = ApiKeyView(
+        key=key,
+        terms=terms,
+        public_id=public_id_of(secret),
+        user_email=user.email,
+        spent=ZERO,
+        held=ZERO,
+        last_used_at_ms=None,
+        created_at_ms=tx.now_ms,
+        revoked_at_ms=None,
     )
+    await storage.insert_api_key(tx, key, public_id=view.public_id, key_hash=hash_key(secret, hashing_key))
     await bump_account_version(tx, user.account_id)
     await record_change(
         tx,
@@ -230,7 +233,14 @@ async def create_api_key(
         before=None,
         after=_describe(key, terms.group),
     )
-    return secret, await _get(tx, key.id)
+    return secret, view
+
+
+async def _lock_api_key(tx: Transaction, actor: Actor, key_id: str, *, account_id: str | None) -> ApiKeyView:
+    found = await find_api_key(tx, actor, key_id, account_id=account_id)
+    # What the key has spent and holds may not change between the look at it and the change.
+    await lock_account(tx, found.key.account_id)
+    return await find_api_key(tx, actor, key_id, account_id=account_id)
 
 
 async def update_api_key(
@@ -241,10 +251,7 @@ async def update_api_key(
     Refuses NotFound, GroupNotAvailable, InvalidRequest, and Conflict for a revoked key or a credit limit
     below what the key has spent and holds.
     """
-    found = await find_api_key(tx, actor, key_id, account_id=account_id)
-    # What the key has spent and holds may not change between the look at it and the new limit.
-    await lock_account(tx, found.key.account_id)
-    before = await _get(tx, key_id)
+    before = await _lock_api_key(tx, actor, key_id, account_id=account_id)
     if before.key.state == "revoked":
         raise Conflict(f"API key {before.key.name} has been revoked and cannot be changed.")
     fields: dict[str, Any] = dict(changes)
@@ -257,7 +264,7 @@ async def update_api_key(
         return before
     _refuse_limit_below_use(before, after)
     await _write(tx, actor, before, after, terms.group, action="api_key.update")
-    return await _get(tx, key_id)
+    return replace(before, key=after, terms=terms)
 
 
 def _refuse_limit_below_use(before: ApiKeyView, after: ApiKey) -> None:
@@ -276,13 +283,12 @@ async def revoke_api_key(tx: Transaction, actor: Actor, key_id: str, *, account_
 
     Refuses NotFound.
     """
-    before = await find_api_key(tx, actor, key_id, account_id=account_id)
+    before = await _lock_api_key(tx, actor, key_id, account_id=account_id)
     if before.key.state == "revoked":
         return before
-    await lock_account(tx, before.key.account_id)
     after = replace(before.key, state="revoked")
     await _write(tx, actor, before, after, before.terms.group, action="api_key.revoke")
-    return await _get(tx, key_id)
+    return replace(before, key=after, revoked_at_ms=tx.now_ms)
 
 
 async def _write(
