@@ -22,6 +22,7 @@ class AsgiConnection:
         self._abort: _AbortOnLeave | None = None
         self.address = address
         self.gone = False
+        self._in_parts = False
         self.started = False
         self.finished = False
 
@@ -49,16 +50,23 @@ class AsgiConnection:
     async def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Send the reply's head."""
         self.started = True
-        await self._put({"type": "http.response.start", "status": status, "headers": headers})
+        if not self.gone:
+            await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def send(self, data: bytes) -> None:
         """Send a part of the body, more of which follows."""
+        self._in_parts = True
         await self._put({"type": "http.response.body", "body": data, "more_body": True})
 
     async def finish(self, data: bytes) -> None:
         """Send the last part of the body."""
         self.finished = True
-        await self._put({"type": "http.response.body", "body": data, "more_body": False})
+        message: Message = {"type": "http.response.body", "body": data, "more_body": False}
+        if self._in_parts:
+            await self._put(message)
+        elif not self.gone:
+            # Right after the head nothing can be waiting to be read.
+            await self._send(message)
 
     def cut(self) -> None:
         """Leave the reply unfinished; the server then closes the connection."""

@@ -5,7 +5,7 @@ comment on, it must succeed.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -313,7 +313,9 @@ def decide_resolution(resolution: Resolution, books: Books, touched: Touched) ->
         if not (resolution.must_not_cost and call.state == "settled" and left > 0):
             return AlreadyResolved(state=call.state)
         touched.accounts.add(facts.account_id)
-        books.calls[facts.call_id] = replace(call, refunded=call.charge)
+        books.calls[facts.call_id] = OpenCall(
+            state=call.state, hold=call.hold, charge=call.charge, refunded=call.charge
+        )
         return Resolved(
             state=call.state,
             resolved_at_ms=now_ms,
@@ -328,7 +330,7 @@ def decide_resolution(resolution: Resolution, books: Books, touched: Touched) ->
     else:
         release(account, key, call.hold)
         charge = absorbed = ZERO
-    books.calls[facts.call_id] = replace(call, state=state, charge=charge)
+    books.calls[facts.call_id] = OpenCall(state=state, hold=call.hold, charge=charge, refunded=call.refunded)
     return Resolved(
         state=state,
         resolved_at_ms=now_ms,
