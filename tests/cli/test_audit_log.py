@@ -20,5 +20,12 @@ async def test_what_was_created_is_shown_whole_and_can_be_narrowed_to(cli: Cli) 
     assert [entry["action"] for entry in entries] == ["user.create"]
 
 
+async def test_a_change_of_hundreds_of_models_is_cut_short(cli: Cli) -> None:
+    await cli("prices", "import", "--maker", "openai")
+    [row] = [line for line in (await cli("audit-log")).out.splitlines() if "model.import" in line]
+    assert len(row) < 600
+    assert row.endswith(" …")
+
+
 async def test_the_audit_log_is_for_administrators(user_cli: Cli) -> None:
     assert (await user_cli.refused("audit-log")).endswith("[permission_denied]")

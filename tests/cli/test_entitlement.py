@@ -27,7 +27,7 @@ async def test_custom_terms_are_exactly_those_that_were_named(cli: Cli, user: Ac
         "0.65x; gpt-6* 0.7x; Requests / minute (RPM) 2,000; Requests / day (TPD) unlimited; also llama-*"
     )
     assert ran.line("Until") == "2027-01-01 00:00:00 UTC"
-    assert (await cli("entitlements", "list", ADA)).line("enterprise").startswith("Enterprise   From 0.65x")
+    assert (await cli("entitlements", "list", ADA)).line("enterprise").startswith("Enterprise  From 0.65x")
     # A second put says everything anew.
     terms_after = (await cli(*put, "--json")).json
     assert "requests_per_minute" not in terms_after

@@ -1,7 +1,7 @@
 """``tokenopen audit-log``: who changed what, and when."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import RenderableType
@@ -9,6 +9,13 @@ from rich.console import RenderableType
 from tokenopen.cli.client import Json, path_of
 from tokenopen.cli.command import LIMIT, Cursor, Limit, Session, command
 from tokenopen.cli.output import cell, instant_text, table
+
+# An import names hundreds of models; --json has them all.
+_SHOWN_MAX: Final = 400
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]} …"
 
 
 def _changed(before: Any, after: Any) -> str:
@@ -28,7 +35,7 @@ def _rows(entries: Sequence[Json]) -> RenderableType:
                 entry["actor"]["email"] or entry["actor"]["id"],
                 entry["action"],
                 entry["subject_id"],
-                _changed(entry["before"], entry["after"]),
+                _shorten(_changed(entry["before"], entry["after"])),
             )
             for entry in entries
         ],

@@ -44,7 +44,8 @@ def plain(text: object) -> str:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Iterable[str] = ()) -> Table:
     """Return a table; the columns named in ``right`` hold numbers and are set to the right."""
-    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    # A rule under the heads is for eyes; what reads a pipe wants rows.
+    shown = Table(box=box.SIMPLE_HEAD if sys.stdout.isatty() else None, show_edge=False, pad_edge=False)
     numbers = set(right)
     for column in columns:
         shown.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
