@@ -275,10 +275,25 @@ def test_an_admission_notes_what_it_changed_and_when() -> None:
     books, touched = books_of(NOON_MS, account, keys=[key]), Touched()
     answer = decide_admission(admission_of(facts_of(), quote_of(4)), books, touched)
     assert isinstance(answer, Admitted)
-    assert answer.day == day_at(NOON_MS, ZoneInfo("UTC"))
+    assert answer.day_ordinal == day_at(NOON_MS, ZoneInfo("UTC")).ordinal
     assert (answer.admitted_at_ms, account.newest_ms, key.last_used_at_ms) == (NOON_MS, NOON_MS, NOON_MS)
     assert (account.balance, account.held, account.entry_count) == (10, 4, 0)
     assert (touched.accounts, touched.keys) == ({"acc_1"}, {"key_1"})
     assert touched.windows == {("acc_1", "grp_vip")}
     assert isinstance(books.keys["key_1"], KeyBook)
     assert books.windows["acc_1", "grp_vip"].day_count == 1
+
+
+def test_after_the_zone_moved_west_a_call_counts_for_the_day_of_the_counter() -> None:
+    """The day that the call stores is the one it was counted in, or the audit would find calls over TPD."""
+    books = books_of(NOON_MS, account_book(balance=10))
+    east = replace(admission_of(facts_of(), quote_of(1)), zone=ZoneInfo("Pacific/Auckland"))
+    west = replace(admission_of(facts_of(), quote_of(1)), zone=ZoneInfo("Pacific/Honolulu"))
+    days = []
+    for admission in (east, west):
+        answer = decide_admission(admission, books, Touched())
+        assert isinstance(answer, Admitted)
+        days.append(answer.day_ordinal)
+    (window,) = books.windows.values()
+    assert days == [window.day_ordinal, window.day_ordinal]
+    assert window.day_count == 2

@@ -205,7 +205,7 @@ class BooksMachine(RuleBasedStateMachine):
             assert answer.hold == holds[fitting[0]]
             assert answer.cap_output_tokens == (None if fitting[0] == 0 else cap)
             assert answer.admitted_at_ms == now_ms
-            assert answer.day.ordinal == local_date(now_ms).toordinal()
+            assert answer.day_ordinal == local_date(now_ms).toordinal()
             self.model.calls[admission.facts.call_id] = ModelCall(
                 account_id=account_id, key_id=key_id, hold=answer.hold
             )

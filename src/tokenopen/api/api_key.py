@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from tokenopen.api.authentication import Administrator, CurrentUser
 from tokenopen.api.group import Patterns, Slug
@@ -64,8 +64,11 @@ class ApiKeyQuery(PageQuery):
     group: str | None = None
 
 
-class ApiKeyOut(BaseModel):
-    """A key with what its group means to its owner now; ``held`` is reserved for running calls."""
+class ApiKeyOut(LimitsOut):
+    """A key with what its group means to its owner now; ``held`` is reserved for running calls.
+
+    The limits stand here under the names that a group has them by, and together as ``limits``.
+    """
 
     id: str
     public_id: str
@@ -114,6 +117,7 @@ def _fields(view: ApiKeyView) -> dict[str, Any]:
         "allowed_models": list(terms.allowed_models),
         "models": None if key.models is None else list(key.models),
         "limits": show_limits(terms.limits),
+        **show_limits(terms.limits).model_dump(),
         "allowed_ips": None if key.allowed_ips is None else list(key.allowed_ips),
         "credit_limit": key.credit_limit,
         "spent": view.spent,

@@ -57,8 +57,11 @@ class ModelTermsOut(RatesOut):
     steps: list[StepOut]
 
 
-class GroupTermsOut(BaseModel):
-    """A group as one user finds it, with their own terms where they have any."""
+class GroupTermsOut(LimitsOut):
+    """A group as one user finds it, with their own terms where they have any.
+
+    The limits stand here under the names that a group has them by, and together as ``limits``.
+    """
 
     slug: str
     name: str
@@ -155,6 +158,7 @@ def _show(terms: GroupTerms, choice: GroupChoice) -> GroupTermsOut:
             _show_model(terms, model, choice.now_ms) for model in choice.offered if terms.allows(model.name)
         ],
         limits=show_limits(terms.limits),
+        **show_limits(terms.limits).model_dump(),
         expires_at=None if entitlement is None else entitlement.expires_at_ms,
     )
 

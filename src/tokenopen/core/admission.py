@@ -73,7 +73,9 @@ class Admitted:
     not cover the model's own."""
 
     admitted_at_ms: int
-    day: Day
+    # The day that it counts for, which is the counter's: after the platform's zone was moved to the west
+    # that may be later than the calendar's.
+    day_ordinal: int
     hold: Nanocredits
     cap_output_tokens: int | None
     minute: LimitUse | None
@@ -249,7 +251,12 @@ def _admitted(
         assert quote.capped_output_units is not None
         cap = quote.capped_output_units // quote.choices
     return Admitted(
-        admitted_at_ms=now_ms, day=day, hold=hold, cap_output_tokens=cap, minute=minute, today=today
+        admitted_at_ms=now_ms,
+        day_ordinal=window.day_ordinal,
+        hold=hold,
+        cap_output_tokens=cap,
+        minute=minute,
+        today=today,
     )
 
 

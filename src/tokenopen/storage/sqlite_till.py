@@ -168,7 +168,7 @@ def _call_row(item: Admission, answer: Admitted) -> tuple[Any, ...]:
         terms.multiplier_rule,
         terms.limits.requests_per_minute,
         terms.limits.requests_per_day,
-        answer.day.ordinal,
+        answer.day_ordinal,
         answer.admitted_at_ms,
     )
 
