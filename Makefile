@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-fast check format lock clean
+.PHONY: help setup demo test test-fast trial-crash check format lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 20
 
@@ -37,16 +37,19 @@ test: $(VENV)/.dev check ## every check and test
 test-fast: $(VENV)/.dev ## tests without those that start processes
 	$(BIN)/python -m pytest -m "not slow"
 
+trial-crash: $(VENV)/.dev ## kill the server 100 times under load, then check every charge; SEED=n repeats one
+	$(BIN)/python -m trials.crash --kills 100 $(if $(SEED),--seed $(SEED))
+
 check: $(VENV)/.dev ## format, lint, types, import layers, tidy rules
-	$(BIN)/ruff format --check src tests
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests trials
+	$(BIN)/ruff check src tests trials
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/tidy
 
 format: $(VENV)/.dev ## format the code and sort imports
-	$(BIN)/ruff format src tests
-	$(BIN)/ruff check --fix src tests
+	$(BIN)/ruff format src tests trials
+	$(BIN)/ruff check --fix src tests trials
 
 lock: $(VENV)/.dev ## pin the newest dependencies, with hashes and without index addresses
 	for name in build run dev; do $(BIN)/uv pip compile -q --universal --python-version 3.11 --upgrade \

@@ -1,0 +1,296 @@
+"""What must hold after any number of crashes, checked by joining three records by call id.
+
+Callers wrote down what they saw, the simulated provider what it was asked, the platform's books what was
+charged. A charge is recomputed here from words in and out, list price and multiplier, with fractions and
+without any code of the product. Amounts are nano-credits.
+"""
+
+import shutil
+import sqlite3
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from trials.caller import Seen
+
+DATABASE_FILE: Final = "tokenopen.sqlite3"
+_MINUTE_MS: Final = 60_000
+_DAY_MS: Final = 86_400_000
+# How the provider ends a call that it did and reported the usage of; see SimulatorProcess' log.
+_DONE_BY_PROVIDER: Final = frozenset({"answered", "client_gone"})
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupPlan:
+    """What a group was set up with; None is unlimited."""
+
+    id: str
+    multiplier: Fraction
+    requests_per_minute: int | None = None
+    requests_per_day: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyPlan:
+    """An API key: its id, its group's slug, its account."""
+
+    id: str
+    group: str
+    account_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What the trial set up, from which everything is recomputed. Prices are credits per million tokens."""
+
+    groups: Mapping[str, GroupPlan]
+    keys: Mapping[str, KeyPlan]
+    prices: Mapping[str, tuple[Fraction, Fraction]]
+
+    def price(self, key: str, model: str, *, words_in: int, words_out: int) -> int:
+        """Return what a call costs, rounded once, downwards."""
+        input_price, output_price = self.prices[model]
+        list_price = (words_in * input_price + words_out * output_price) / 10**6
+        exact = list_price * self.groups[self.keys[key].group].multiplier * 10**9
+        return exact.numerator // exact.denominator
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A line of the provider's log."""
+
+    request_id: str | None
+    model: str | None
+    prompt_tokens: int
+    completion_tokens: int
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    """The platform's tables at one moment."""
+
+    accounts: Sequence[Row]
+    keys: Sequence[Row]
+    calls: Sequence[Row]
+    entries: Sequence[Row]
+    hours: Sequence[Row]
+
+
+def read_books(data_dir: Path, scratch_dir: Path) -> Books:
+    """Return the books as the files have them, from a copy: nothing that is read changes the files."""
+    scratch_dir.mkdir(exist_ok=True)
+    copy = scratch_dir / DATABASE_FILE
+    for suffix in ("", "-wal"):
+        path = data_dir / (DATABASE_FILE + suffix)
+        copied = scratch_dir / (DATABASE_FILE + suffix)
+        copied.unlink(missing_ok=True)
+        if path.exists():
+            shutil.copyfile(path, copied)
+    connection = sqlite3.connect(copy)
+    connection.row_factory = sqlite3.Row
+    try:
+        tables = ("accounts", "api_keys", "calls", "ledger_entries", "usage_hours")
+        accounts, keys, calls, entries, hours = (
+            connection.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 - names of ours
+            for table in tables
+        )
+    finally:
+        connection.close()
+    return Books(accounts=accounts, keys=keys, calls=calls, entries=entries, hours=hours)
+
+
+def read_log(path: Path, kind: type[Any]) -> list[Any]:
+    """Return a log's lines, each as ``kind``."""
+    decoder = msgspec.json.Decoder(kind)
+    return [decoder.decode(line) for line in path.read_bytes().splitlines()]
+
+
+def check_standing(books: Books) -> Iterator[str]:
+    """Yield what never may be, whatever runs at the moment: also between a kill and the next start."""
+    held_by_account: Counter[str] = Counter()
+    held_by_key: Counter[str] = Counter()
+    spent_by_key: Counter[str] = Counter()
+    for call in books.calls:
+        if call["state"] == "held":
+            held_by_account[call["account_id"]] += call["hold"]
+            held_by_key[call["key_id"]] += call["hold"]
+        spent_by_key[call["key_id"]] += call["charge"]
+    ledger: Counter[str] = Counter()
+    for entry in sorted(books.entries, key=lambda entry: (entry["account_id"], entry["number"])):
+        ledger[entry["account_id"]] += entry["amount"]
+        so_far = ledger[entry["account_id"]]
+        if entry["balance_after"] != so_far or so_far < 0:
+            yield f"{entry['id']}: the balance after it is {entry['balance_after']}, the sum {so_far}"
+    for account in books.accounts:
+        if account["balance"] != ledger[account["id"]]:
+            yield f"{account['id']}: balance {account['balance']}, its ledger {ledger[account['id']]}"
+        if account["held"] != held_by_account[account["id"]]:
+            yield f"{account['id']}: held {account['held']}, open holds {held_by_account[account['id']]}"
+        if account["balance"] - account["held"] < 0:
+            yield f"{account['id']}: balance {account['balance']} does not cover held {account['held']}"
+    for key in books.keys:
+        held, spent = held_by_key[key["id"]], spent_by_key[key["id"]]
+        if (key["held"], key["spent"]) != (held, spent):
+            yield f"{key['id']}: held {key['held']} of {held}, spent {key['spent']} of {spent}"
+
+
+def check_end(
+    plan: Plan,
+    seen: Sequence[Seen],
+    asked: Sequence[Asked],
+    books: Books,
+    *,
+    paid_in: Mapping[str, int],
+) -> Iterator[str]:
+    """Yield every violation, once no call runs any more. ``paid_in`` is what accounts were topped up with."""
+    yield from check_standing(books)
+    yield from _check_sums(books, paid_in)
+    calls = {call["id"]: call for call in books.calls}
+    charges: dict[str, list[int]] = defaultdict(list)
+    for entry in books.entries:
+        if entry["kind"] == "charge":
+            charges[entry["call_id"]].append(-entry["amount"])
+        elif entry["kind"] != "top_up":
+            yield f"{entry['id']}: a {entry['kind']} that nobody asked for, of call {entry['call_id']}"
+    asked_by_call: dict[str, list[Asked]] = defaultdict(list)
+    for line in asked:
+        asked_by_call[line.request_id or "no id"].append(line)
+    yield from _check_seen(plan, seen, calls, charges)
+    yield from _check_asked(asked_by_call, calls)
+    yield from _check_charges(plan, calls, charges, asked_by_call)
+    yield from _check_limits(plan, books.calls)
+    yield from _check_hours(books)
+
+
+def _check_sums(books: Books, paid_in: Mapping[str, int]) -> Iterator[str]:
+    """Each account's change of balance is its charges, and it was topped up with what was paid in."""
+    charged: Counter[str] = Counter()
+    for call in books.calls:
+        charged[call["account_id"]] += call["charge"]
+    for account in books.accounts:
+        due = paid_in.get(account["id"], 0) - charged[account["id"]]
+        if account["balance"] != due:
+            yield f"{account['id']}: balance {account['balance']}, paid in less charged is {due}"
+        if account["held"]:
+            yield f"{account['id']}: {account['held']} still held"
+
+
+def _check_seen(
+    plan: Plan, seen: Sequence[Seen], calls: Mapping[str, Row], charges: Mapping[str, list[int]]
+) -> Iterator[str]:
+    """Every reply seen whole is charged once, exactly; no error is; what was shown is what was charged."""
+    twice = [
+        call_id for call_id, count in Counter(one.call_id for one in seen if one.call_id).items() if count > 1
+    ]
+    for call_id in twice:
+        yield f"{call_id}: the id of two calls"
+    for one in seen:
+        if one.call_id is None:
+            continue
+        call_id, wish = one.call_id, one.wish
+        charged = charges.get(call_id, [])
+        state = calls[call_id]["state"] if call_id in calls else "not there"
+        if one.status == 200 and (one.whole or one.done):
+            price = plan.price(wish.key, wish.model, words_in=wish.words, words_out=wish.max_tokens)
+            if state != "settled" or charged != [price]:
+                yield f"{call_id}: seen whole, {state}, charged {charged} and not once {price}"
+        if one.status != 200 and charged:
+            yield f"{call_id}: answered {one.status} {one.code}, and charged {charged}"
+        if one.charge is not None and charged != [_nano(one.charge)]:
+            yield f"{call_id}: shown a charge of {one.charge}, charged {charged}"
+        if call_id in calls and calls[call_id]["key_id"] != plan.keys[wish.key].id:
+            yield f"{call_id}: booked to key {calls[call_id]['key_id']}, called with {wish.key}"
+
+
+def _nano(amount: str) -> int:
+    nano = Fraction(amount) * 10**9
+    assert nano.denominator == 1, amount
+    return nano.numerator
+
+
+def _check_asked(asked_by_call: Mapping[str, list[Asked]], calls: Mapping[str, Row]) -> Iterator[str]:
+    """The provider is asked for admitted calls only, once each."""
+    for call_id, lines in asked_by_call.items():
+        if call_id not in calls:
+            yield f"{call_id}: the provider was asked, and no call was admitted"
+        if len(lines) > 1:
+            yield f"{call_id}: the provider was asked {len(lines)} times"
+
+
+def _check_charges(
+    plan: Plan,
+    calls: Mapping[str, Row],
+    charges: Mapping[str, list[int]],
+    asked_by_call: Mapping[str, list[Asked]],
+) -> Iterator[str]:
+    """Every hold is resolved; a charge is for a call that the provider did, once, at its price."""
+    key_names = {key.id: name for name, key in plan.keys.items()}
+    for call_id in charges.keys() - calls.keys():
+        yield f"{call_id}: charged, and there is no such call"
+    for call_id, call in calls.items():
+        charged = charges.get(call_id, [])
+        if call["state"] == "held":
+            yield f"{call_id}: still held"
+        if call["state"] != "settled":
+            if charged or call["charge"]:
+                yield f"{call_id}: {call['state']}, and charged {charged} ({call['charge']})"
+            continue
+        lines = [line for line in asked_by_call.get(call_id, ()) if line.outcome in _DONE_BY_PROVIDER]
+        if not lines:
+            outcomes = [line.outcome for line in asked_by_call.get(call_id, ())]
+            yield f"{call_id}: charged {charged}, and the provider did not do it ({outcomes or 'not asked'})"
+            continue
+        price = plan.price(
+            key_names[call["key_id"]],
+            call["model"],
+            words_in=lines[0].prompt_tokens,
+            words_out=lines[0].completion_tokens,
+        )
+        if charged != [price] or call["charge"] != price or call["absorbed"] or call["refunded"]:
+            yield f"{call_id}: charged {charged} ({call['charge']}), the provider's words cost {price}"
+
+
+def _check_limits(plan: Plan, calls: Sequence[Row]) -> Iterator[str]:
+    """In any 60 s, and on any day (UTC), no more calls of an account and group than the group allows."""
+    slugs = {group.id: slug for slug, group in plan.groups.items()}
+    admitted: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for call in calls:
+        admitted[call["account_id"], slugs[call["group_id"]]].append(call["admitted_at_ms"])
+    for (account_id, slug), instants in admitted.items():
+        group = plan.groups[slug]
+        instants.sort()
+        if group.requests_per_minute is not None:
+            most = max(
+                index + 1 - bisect_left(instants, at_ms - _MINUTE_MS) for index, at_ms in enumerate(instants)
+            )
+            if most > group.requests_per_minute:
+                yield f"{account_id}: {most} calls of group {slug} in 60 s, RPM {group.requests_per_minute}"
+        if group.requests_per_day is not None:
+            most = max(Counter(at_ms // _DAY_MS for at_ms in instants).values())
+            if most > group.requests_per_day:
+                yield f"{account_id}: {most} calls of group {slug} in a day, TPD {group.requests_per_day}"
+
+
+def _check_hours(books: Books) -> Iterator[str]:
+    """The rollups say what the calls say."""
+    expected: Counter[tuple[str, str]] = Counter()
+    for call in books.calls:
+        if call["state"] == "settled":
+            expected[call["key_id"], "calls"] += 1
+            for name in ("charge", "input_units", "output_units"):
+                expected[call["key_id"], name] += call[name]
+    found: Counter[tuple[str, str]] = Counter()
+    for hour in books.hours:
+        for name in ("calls", "charge", "input_units", "output_units"):
+            found[hour["key_id"], name] += hour[name]
+    for names in expected.keys() | found.keys():
+        if expected[names] != found[names]:
+            yield f"{names[0]}: {names[1]} by hour sum to {found[names]}, its calls to {expected[names]}"
