@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import openai
 import pytest
@@ -9,8 +10,9 @@ from openai import AsyncOpenAI, OpenAI
 
 from tests.e2e.running import Platform
 
-MESSAGES = [{"role": "user", "content": "one two three"}]
-TOOL = {
+# The SDK types every field of a request; what these tests send is data.
+MESSAGES: Any = [{"role": "user", "content": "one two three"}]
+TOOL: Any = {
     "type": "function",
     "function": {
         "name": "weather",
@@ -27,12 +29,12 @@ def key(platform: Platform) -> str:
 
 
 @pytest.fixture
-def client(platform: Platform, key: str) -> Iterator[OpenAI]:
+def client(platform: Platform, key: str) -> Iterator[Any]:
     with OpenAI(api_key=key, base_url=f"{platform.server.url}/v1", max_retries=0) as client:
         yield client
 
 
-def test_a_chat_completion_and_its_charge(client: OpenAI) -> None:
+def test_a_chat_completion_and_its_charge(client: Any) -> None:
     raw = client.chat.completions.with_raw_response.create(model="small", messages=MESSAGES, max_tokens=4)
     completion = raw.parse()
     assert completion.usage is not None
@@ -42,7 +44,7 @@ def test_a_chat_completion_and_its_charge(client: OpenAI) -> None:
     assert raw.headers["x-request-id"].startswith("call_")
 
 
-def test_a_stream_ends_with_usage_and_cost_only_where_usage_was_asked_for(client: OpenAI) -> None:
+def test_a_stream_ends_with_usage_and_cost_only_where_usage_was_asked_for(client: Any) -> None:
     asked = list(
         client.chat.completions.create(
             model="small",
@@ -66,6 +68,7 @@ def test_a_stream_ends_with_usage_and_cost_only_where_usage_was_asked_for(client
 
 
 async def test_the_async_client_in_both_ways(platform: Platform, key: str) -> None:
+    client: Any
     async with AsyncOpenAI(api_key=key, base_url=f"{platform.server.url}/v1", max_retries=0) as client:
         completion = await client.chat.completions.create(model="small", messages=MESSAGES, max_tokens=4)
         assert completion.choices[0].finish_reason == "length"
@@ -75,7 +78,7 @@ async def test_the_async_client_in_both_ways(platform: Platform, key: str) -> No
         assert len([chunk async for chunk in stream]) > 2
 
 
-def test_tools_logprobs_images_and_unknown_fields_survive(platform: Platform, client: OpenAI) -> None:
+def test_tools_logprobs_images_and_unknown_fields_survive(platform: Platform, client: Any) -> None:
     content = [
         {"type": "text", "text": "what is it"},
         {"type": "image_url", "image_url": {"url": "https://example.com/cat.png", "detail": "low"}},
@@ -112,7 +115,7 @@ def test_what_the_provider_is_sent_is_what_came_byte_for_byte(platform: Platform
     assert received.header("accept-encoding") == "identity"
 
 
-def test_embeddings(client: OpenAI) -> None:
+def test_embeddings(client: Any) -> None:
     raw = client.embeddings.with_raw_response.create(
         model="text-embedding-3-small", input=["one two", "three"], dimensions=8
     )
@@ -123,15 +126,15 @@ def test_embeddings(client: OpenAI) -> None:
     assert raw.headers["x-tokenopen-charge"] == "0.00000006"
 
 
-def test_models_are_listed_and_found(client: OpenAI) -> None:
+def test_models_are_listed_and_found(client: Any) -> None:
     names = [model.id for model in client.models.list()]
     assert "small" in names
     assert client.models.retrieve("small").owned_by == "test"
 
 
-def test_each_error_class_is_raised_for_what_it_stands_for(platform: Platform, client: OpenAI) -> None:
-    def call(client: OpenAI, model: str = "small", **more: object) -> None:
-        client.chat.completions.create(model=model, messages=MESSAGES, max_tokens=4, **more)  # type: ignore[call-overload]
+def test_each_error_class_is_raised_for_what_it_stands_for(platform: Platform, client: Any) -> None:
+    def call(client: Any, model: str = "small", **more: object) -> None:
+        client.chat.completions.create(model=model, messages=MESSAGES, max_tokens=4, **more)
 
     with pytest.raises(openai.AuthenticationError) as unknown_key:
         call(client.with_options(api_key="sk-to-nothing"))
@@ -168,7 +171,7 @@ def test_each_error_class_is_raised_for_what_it_stands_for(platform: Platform, c
     ],
 )
 def test_the_providers_errors_are_the_callers_or_the_operators(
-    client: OpenAI, status: int, raised: type[openai.APIStatusError], code: str
+    client: Any, status: int, raised: type[openai.APIStatusError], code: str
 ) -> None:
     with pytest.raises(raised) as error:
         client.chat.completions.create(
@@ -185,6 +188,7 @@ def test_the_sdk_does_not_retry_what_waiting_does_not_help(platform: Platform) -
     user = platform.add_user("retry@example.com", credit="1")
     platform.add_group("one-a-day", requests_per_day=1)
     key = platform.add_key(user, "one-a-day")
+    client: Any
     with OpenAI(api_key=key, base_url=f"{platform.server.url}/v1", max_retries=5) as client:
         client.chat.completions.create(model="small", messages=MESSAGES, max_tokens=1)
         with pytest.raises(openai.RateLimitError) as limited:
@@ -194,6 +198,7 @@ def test_the_sdk_does_not_retry_what_waiting_does_not_help(platform: Platform) -
 
 
 def test_a_stream_that_breaks_off_raises_and_is_charged_for_what_came(platform: Platform, key: str) -> None:
+    client: Any
     with OpenAI(api_key=key, base_url=f"{platform.server.url}/v1", max_retries=0) as client:
         stream = client.chat.completions.create(
             model="small",

@@ -53,8 +53,8 @@ def test_the_production_trace_costs_exactly_what_it_should(platform: Platform) -
     multipliers = list(MULTIPLIERS.values())
     for result in results:
         context, generated = rows[result.row]
-        input_price, output_price = (Fraction(price) for price in PRICES[result.model])
-        price = (context * input_price + generated * output_price) / 10**6
+        input_rate, output_rate = (Fraction(price) for price in PRICES[result.model])
+        price = (context * input_rate + generated * output_rate) / 10**6
         nano = price * Fraction(multipliers[result.key_index]) * 10**9
         one = nano.numerator // nano.denominator
         assert result.charge == one

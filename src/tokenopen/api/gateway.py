@@ -94,13 +94,15 @@ class GatewayApi:
         task = asyncio.create_task(self._run(call, connection))
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
-        # A disconnect also comes when the reply has been sent.
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        if not task.done():
-            if not connection.finished:
+        try:
+            # A disconnect also comes when the reply has been sent.
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        finally:
+            # Also where the server ends and cancels this handler: then nobody reads the reply any more.
+            if not task.done() and not connection.finished:
                 connection.leave()
-            await asyncio.wait((task,))
+        await asyncio.wait((task,))
 
     async def _run(self, call: IncomingCall, connection: AsgiConnection) -> None:
         try:

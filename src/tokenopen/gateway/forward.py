@@ -13,6 +13,7 @@ from typing import Final
 
 import structlog
 
+from tokenopen import __version__
 from tokenopen.core.catalog import Endpoint, Route
 from tokenopen.core.errors import NoUpstreamAvailable, Refusal, UpstreamError, UpstreamTimeout
 from tokenopen.gateway.check import Plan
@@ -29,6 +30,7 @@ from tokenopen.upstream.providers import find_provider
 from tokenopen.upstream.surface import ReportConvention
 
 CALLERS_BUSINESS: Final = frozenset({400, 413, 415, 422})
+USER_AGENT: Final = b"tokenopen/" + __version__.encode()
 COOL_DOWN_MS: Final = 10_000
 _RETRY_AFTER_S: Final = 5
 
@@ -159,6 +161,8 @@ class Forwarder:
                 (b"content-type", b"application/json"),
                 (b"accept", b"text/event-stream" if plan.request.stream else b"application/json"),
                 (b"x-request-id", plan.facts.call_id.encode()),
+                # Some providers turn away requests that do not say what sends them.
+                (b"user-agent", USER_AGENT),
             ],
             body=body,
             connect_timeout_ms=endpoint.connect_timeout_ms,
