@@ -1,13 +1,15 @@
 """The gateway on a database of its own, for one test."""
 
+import asyncio
+import shutil
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
 from tests.fakes.clock import MovableClock
-from tests.gateway.world import World, build_world
-from tokenopen.control.actor import Actor
+from tests.gateway.world import Furnished, World, furnish, open_world
 from tokenopen.storage.sqlite import SqliteStorage
 
 
@@ -18,13 +20,33 @@ def _quiet() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def furnished(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Furnished]:
+    """A database to be copied, and what is in it."""
+    path = tmp_path_factory.mktemp("furnished") / "tokenopen.sqlite3"
+    shutil.copy(empty_database, path)
+
+    async def fill() -> Furnished:
+        clock = MovableClock()
+        storage = SqliteStorage(path, clock)
+        found = await furnish(storage, clock)
+        await storage.close()
+        return found
+
+    return path, asyncio.run(fill())
+
+
 @pytest.fixture
 async def world(
-    storage: SqliteStorage, clock: MovableClock, administrator: Actor, user: Actor
+    furnished: tuple[Path, Furnished], tmp_path: Path, clock: MovableClock
 ) -> AsyncIterator[World]:
     """A gateway, a provider, and a user with credit and a key."""
-    world = await build_world(storage, clock, administrator, user)
+    path = tmp_path / "tokenopen.sqlite3"
+    shutil.copy(furnished[0], path)
+    storage = SqliteStorage(path, clock)
+    world = await open_world(storage, clock, furnished[1])
     yield world
     world.storage.undisturbed()
     await world.api.drain()
     await world.gateway.till.close()
+    await storage.close()

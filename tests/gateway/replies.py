@@ -55,9 +55,9 @@ def chat_json(usage: Mapping[str, Json] | None = REPORTED, *, text: str = "Hello
     return msgspec.json.encode({"id": "c", "choices": [choice]} | ({} if usage is None else {"usage": usage}))
 
 
-def whole_json(usage: Mapping[str, Json] | None = REPORTED) -> Script:
+def whole_json(usage: Mapping[str, Json] | None = REPORTED, *, text: str = "Hello!") -> Script:
     """Return a reply that is not streamed, as it should be."""
-    return Script(body=[chat_json(usage)])
+    return Script(body=[chat_json(usage, text=text)])
 
 
 def provider_error(status: int, *, headers: Headers = ((b"content-type", b"application/json"),)) -> Script:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import select
 
-from tests.conftest import HASHING_KEY, SEALING_KEY
+from tests.conftest import HASHING_KEY, SEALING_KEY, make_user
 from tests.fakes.asgi_caller import AsgiCaller
 from tests.fakes.clock import MovableClock
 from tests.fakes.scripted_upstream import ScriptedUpstream
@@ -22,7 +22,8 @@ from tokenopen.control.entitlement import OwnTerms, put_entitlement
 from tokenopen.control.group import create_group, update_group
 from tokenopen.control.ledger import adjust
 from tokenopen.control.model import ModelChanges, put_model
-from tokenopen.control.seed_groups import SeedGroup
+from tokenopen.control.seed_groups import SEED_GROUPS, SeedGroup
+from tokenopen.control.setup import set_up
 from tokenopen.control.upstream import Sealing, UpstreamChanges, create_upstream, update_upstream
 from tokenopen.core.catalog import Endpoint
 from tokenopen.core.group import GroupPolicy, Limits
@@ -36,6 +37,7 @@ from tokenopen.gateway.till import Till
 from tokenopen.gateway.worker import Worker
 from tokenopen.ports.storage import Storage
 from tokenopen.storage import schema
+from tokenopen.storage.sqlite import SqliteStorage
 from tokenopen.upstream.addresses import parse_origin
 from tokenopen.upstream.credential import open_credential
 from tokenopen.upstream.surfaces.chat import ChatSurface
@@ -92,9 +94,9 @@ class World:
     api: GatewayApi
     administrator: Actor
     user: Actor
-    key: str = ""
-    key_id: str = ""
-    upstream_id: str = ""
+    key: str
+    key_id: str
+    upstream_id: str
 
     # Calls
 
@@ -244,8 +246,19 @@ def _open_credential(endpoint: Endpoint) -> str:
     return open_credential(SEALING_KEY, str(parse_origin(endpoint.base_url)), endpoint.credential_sealed)
 
 
-async def build_world(storage: Storage, clock: MovableClock, administrator: Actor, user: Actor) -> World:
-    """Start a gateway on a database that has been set up."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Furnished:
+    """Who and what is in a database that a world can be opened on."""
+
+    administrator: Actor
+    user: Actor
+    key: str
+    key_id: str
+    upstream_id: str
+
+
+async def open_world(storage: Storage, clock: MovableClock, furnished: Furnished) -> World:
+    """Start a gateway on a furnished database."""
     watched = WatchedStorage(storage)
     upstream = ScriptedUpstream()
     worker = Worker(watched, clock)
@@ -267,21 +280,38 @@ async def build_world(storage: Storage, clock: MovableClock, administrator: Acto
         look_ups=CallerApi(watched, gateway.directory).look_ups,
         default_surface=chat,
     )
-    world = World(
+    till.start()
+    return World(
         storage=watched,
         clock=clock,
         upstream=upstream,
         gateway=gateway,
         api=api,
-        administrator=administrator,
-        user=user,
+        administrator=furnished.administrator,
+        user=furnished.user,
+        key=furnished.key,
+        key_id=furnished.key_id,
+        upstream_id=furnished.upstream_id,
     )
-    await _furnish(world)
-    till.start()
-    return world
 
 
-async def _furnish(world: World) -> None:
+async def furnish(storage: SqliteStorage, clock: MovableClock) -> Furnished:
+    """Fill an empty database: the seeded groups and "team", models with prices, an upstream, a user."""
+    async with storage.write() as tx:
+        done = await set_up(tx, seed_groups=SEED_GROUPS, default_group="default")
+    user = await make_user(storage, done.administrator, "ada@example.com")
+    empty = Furnished(administrator=done.administrator, user=user, key="", key_id="", upstream_id="")
+    world = await open_world(storage, clock, empty)
+    await _price_models(world)
+    await world.create_group(GROUP)
+    upstream_id = await world.add_upstream("one")
+    await world.set_credit(CREDIT)
+    key, key_id = await world.create_key()
+    await world.gateway.till.close()
+    return replace(empty, key=key, key_id=key_id, upstream_id=upstream_id)
+
+
+async def _price_models(world: World) -> None:
     per_million = 10**6
     for model in (MODEL, OTHER_MODEL):
         await world.put_model(
@@ -305,10 +335,6 @@ async def _furnish(world: World) -> None:
         },
         name=EMBEDDING_MODEL,
     )
-    await world.create_group(GROUP)
-    world.upstream_id = await world.add_upstream("one")
-    await world.set_credit(CREDIT)
-    world.key, world.key_id = await world.create_key()
 
 
 async def until(condition: Callable[[], bool]) -> None:
