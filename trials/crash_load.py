@@ -25,8 +25,8 @@ KEYS: Final = {
 }
 RICH_CREDIT: Final = "1000"
 # So little that calls are refused for it again and again, while others hold the rest.
-POOR_CREDIT: Final = "0.03"
-TOP_UP: Final = "0.004"
+POOR_CREDIT: Final = "0.01"
+TOP_UP: Final = "0.0005"
 _TOP_UP_EVERY_S: Final = 0.25
 _RETRY_S: Final = (0.05, 0.3)
 _REFUSED_PAUSE_S: Final = (0.2, 0.8)

@@ -4,31 +4,49 @@ import ipaddress
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+SECRET_LENGTH_MIN: Final = 32
+
+
+def _long_enough(secret: SecretStr) -> SecretStr:
+    length = len(secret.get_secret_value())
+    if length < SECRET_LENGTH_MIN:
+        raise PydanticCustomError(
+            "secret_too_short",
+            "it has {length} characters and needs {least} or more. This makes one: openssl rand -hex 32",
+            {"length": length, "least": SECRET_LENGTH_MIN},
+        )
+    return secret
+
+
+LongSecret = Annotated[SecretStr, AfterValidator(_long_enough)]
 
 
 class Settings(BaseSettings):
     """One variable each, named TOKENOPEN_ and the field's name in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix="TOKENOPEN_", extra="ignore", frozen=True)
+    # A variable that is set to nothing is as good as absent: compose files pass such ones on.
+    model_config = SettingsConfigDict(
+        env_prefix="TOKENOPEN_", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     database_url: str = Field(
         default="", description="Where accounts and calls are stored. Empty: SQLite in the data directory."
     )
     data_dir: Path = Field(default=Path("data"), description="Directory of the embedded database and secret.")
-    admin_key: SecretStr | None = Field(
+    admin_key: LongSecret | None = Field(
         default=None,
-        min_length=32,
         description="A management key of the first administrator; any string of 32 characters or more.",
     )
-    secret_key: SecretStr | None = Field(
+    secret_key: LongSecret | None = Field(
         default=None,
-        min_length=32,
         description="Root of key hashing and credential encryption; generated into the data directory "
         "when absent, required with PostgreSQL.",
     )

@@ -300,7 +300,8 @@ def test_the_audit_names_the_invariant_that_planted_rows_break_and_exits_1(
     data_dir: Path, statement: str, invariant: str
 ) -> None:
     change(data_dir, statement)
-    done = Server(data_dir).run_cli("audit")
+    # Wide enough that no cell of the table is broken over lines.
+    done = Server(data_dir, environment={"COLUMNS": "250"}).run_cli("audit")
     assert done.returncode == 1
     assert invariant in done.stdout
     assert "audit: 0 drift" not in done.stdout

@@ -15,6 +15,7 @@ import uvicorn
 import uvloop
 
 from tokenopen.bootstrap import Platform, StartupError, open_platform
+from tokenopen.cli.client import ControlError, read_settings
 from tokenopen.settings import Settings
 
 # Longer than an idle SDK client waits to reuse a connection, so that it seldom meets a closing one.
@@ -27,8 +28,8 @@ def serve() -> None:
     """Start TokenOpen. The first start creates the groups, imports models, and prints a management key."""
     configure_logging()
     try:
-        uvloop.run(_serve(Settings()))
-    except StartupError as error:
+        uvloop.run(_serve(read_settings()))
+    except (ControlError, StartupError) as error:
         typer.echo(f"TokenOpen cannot start: {error}", err=True)
         raise typer.Exit(1) from None
 
