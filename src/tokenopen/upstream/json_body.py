@@ -4,13 +4,18 @@ A body is spliced, never written anew: all bytes but those of a replaced value s
 """
 
 from collections.abc import Collection, Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 from tokenopen.core.errors import InvalidRequest
 
+# What decoding raises for bytes that are not the JSON that is wanted.
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+NULL: Final = b"null"
+
 _WHITE: Final = b" \t\r\n"
+Value = TypeVar("Value")
 _decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -22,13 +27,23 @@ def read_fields(body: bytes, known: Collection[str]) -> dict[str, bytes]:
     """
     try:
         fields = {name: bytes(raw) for name, raw in _decoder.decode(body).items()}
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise InvalidRequest(f"The request body is not a JSON object: {error}") from None
     _refuse_repeated(body, fields)
     for name in fields:
         if name not in known and name.lower() in known:
             raise InvalidRequest(f"Write {name.lower()} instead of {name}.", param=name)
     return fields
+
+
+def decode_field(
+    decoder: msgspec.json.Decoder[Value], fields: Mapping[str, bytes], name: str, must: str
+) -> Value:
+    """Return a field as a decoder reads it, null where it is absent. Refuses InvalidRequest."""
+    try:
+        return decoder.decode(fields.get(name, NULL))
+    except UNREADABLE:
+        raise InvalidRequest(f"{name} must be {must}.", param=name) from None
 
 
 def _refuse_repeated(body: bytes, fields: Mapping[str, bytes]) -> None:

@@ -18,36 +18,51 @@ class EventSplitter:
     """Cuts a stream into events; each comes with its end, so their sum is the stream."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        # What has come of an event that has not ended; joined only once its end is there.
+        self._parts: list[bytes] = []
+        self._size = 0
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the events that are whole now. Raises EventTooLarge."""
-        data = self._rest + data if self._rest else data
-        if b"\r" not in data:
-            *whole, self._rest = data.split(b"\n\n")
-            events = [event + b"\n\n" for event in whole]
+        if self._parts:
+            # An end may lie across the cut; its longest form has four bytes.
+            if not _END.search(self._parts[-1][-3:] + data) and len(data) > 3:
+                return self._keep(data)
+            data = b"".join((*self._parts, data))
+            self._parts.clear()
+            self._size = 0
+        if b"\r" in data:
+            events, rest = _split_mixed(data)
         else:
-            events = self._feed_mixed(data)
-        if len(self._rest) > EVENT_BYTES_MAX:
-            raise EventTooLarge(f"an event is larger than {EVENT_BYTES_MAX} bytes")
+            *whole, rest = data.split(b"\n\n")
+            events = [event + b"\n\n" for event in whole]
+        if rest:
+            self._keep(rest)
         return events
 
-    def _feed_mixed(self, data: bytes) -> list[bytes]:
-        events = []
-        begin = 0
-        for match in _END.finditer(data):
-            # A CR at the very end may be the first half of CRLF, which the next piece will tell.
-            if match.end() == len(data) and data.endswith(b"\r"):
-                break
-            events.append(data[begin : match.end()])
-            begin = match.end()
-        self._rest = data[begin:]
-        return events
+    def _keep(self, data: bytes) -> list[bytes]:
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size > EVENT_BYTES_MAX:
+            raise EventTooLarge(f"an event is larger than {EVENT_BYTES_MAX} bytes")
+        return []
 
     @property
     def rest(self) -> bytes:
         """What has come of an event that has not ended."""
-        return self._rest
+        return b"".join(self._parts)
+
+
+def _split_mixed(data: bytes) -> tuple[list[bytes], bytes]:
+    events = []
+    begin = 0
+    for match in _END.finditer(data):
+        # A CR at the very end may be the first half of CRLF, which the next piece will tell.
+        if match.end() == len(data) and data.endswith(b"\r"):
+            break
+        events.append(data[begin : match.end()])
+        begin = match.end()
+    return events, data[begin:]
 
 
 def data_of(event: bytes) -> bytes:

@@ -8,7 +8,7 @@ import msgspec
 from tokenopen.core.errors import InvalidRequest
 from tokenopen.core.estimate import TEXT_BYTES_PER_UNIT, estimated_usage
 from tokenopen.core.usage import ImpossibleUsage, Usage
-from tokenopen.upstream.json_body import assemble, read_fields
+from tokenopen.upstream.json_body import NULL, UNREADABLE, assemble, decode_field, read_fields
 from tokenopen.upstream.surface import CallRequest, ReportConvention, StreamReader
 from tokenopen.upstream.surfaces.chat_stream import ChatStreamReader
 from tokenopen.upstream.surfaces.openai_error import openai_error
@@ -40,7 +40,6 @@ _KNOWN: Final = frozenset(
     | set(UNPRICED)
 )
 _STANDARD_SERVICE: Final = frozenset({b"null", b'"auto"', b'"default"'})
-_NULL: Final = b"null"
 
 
 class _ImageUrl(msgspec.Struct):
@@ -87,6 +86,10 @@ class _ReplyText(msgspec.Struct):
     choices: list[_ReplyChoice] = msgspec.field(default_factory=list)
 
 
+_WORDS: Final = {str: "a string", bool: "true or false", int: "a whole number"}
+_value_decoders: Final[Mapping[type[Any], msgspec.json.Decoder[Any]]] = {
+    kind: msgspec.json.Decoder(kind | None) for kind in _WORDS
+}
 _messages_decoder = msgspec.json.Decoder(list[_Message])
 _tools_decoder = msgspec.json.Decoder(list[_Tool] | None)
 _options_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
@@ -133,7 +136,7 @@ class ChatSurface:
         fields = dict(request.fields)
         fields["model"] = msgspec.json.encode(upstream_model)
         if request.stream:
-            options = _options_decoder.decode(fields.get("stream_options", _NULL)) or {}
+            options = _options_decoder.decode(fields.get("stream_options", NULL)) or {}
             kept = {name: bytes(raw) for name, raw in options.items()}
             fields["stream_options"] = assemble(kept | {"include_usage": b"true"})
         if cap_output_tokens is not None:
@@ -145,14 +148,14 @@ class ChatSurface:
             reply = _reply_decoder.decode(body)
         except msgspec.ValidationError as error:
             raise ImpossibleUsage(str(error)) from None
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return None
         return None if reply.usage is None else usage_from_report(reply.usage, convention)
 
     def estimate_reply(self, request: CallRequest, body: bytes) -> Usage:
         try:
             choices = _text_decoder.decode(body).choices
-        except msgspec.DecodeError:
+        except UNREADABLE:
             choices = []
         written = sum(len((choice.message.content or "").encode()) for choice in choices if choice.message)
         return estimated_usage(text_bytes=request.text_bytes, output_units=written // TEXT_BYTES_PER_UNIT)
@@ -169,14 +172,7 @@ class ChatSurface:
 
 def read_value(fields: Mapping[str, bytes], name: str, kind: type[Any]) -> Any:
     """Return a field's value, None where it is absent or null. Refuses InvalidRequest for another type."""
-    raw = fields.get(name, _NULL)
-    if raw == _NULL:
-        return None
-    try:
-        return msgspec.json.decode(raw, type=kind)
-    except msgspec.DecodeError:
-        words = {str: "a string", bool: "true or false", int: "a whole number"}
-        raise InvalidRequest(f"{name} must be {words[kind]}.", param=name) from None
+    return decode_field(_value_decoders[kind], fields, name, _WORDS[kind])
 
 
 def read_count(fields: Mapping[str, bytes], name: str, most: int) -> int | None:
@@ -190,17 +186,13 @@ def read_count(fields: Mapping[str, bytes], name: str, most: int) -> int | None:
 def refuse_unpriced(fields: Mapping[str, bytes]) -> None:
     """Refuse options that change the price or the model. Raises InvalidRequest."""
     for name in UNPRICED.keys() & fields.keys():
-        if fields[name] not in (_NULL, b"false"):
+        if fields[name] not in (NULL, b"false"):
             raise InvalidRequest(f"{name} is not offered here: {UNPRICED[name]}.", param=name)
-    if fields.get("service_tier", _NULL) not in _STANDARD_SERVICE:
+    if fields.get("service_tier", NULL) not in _STANDARD_SERVICE:
         raise InvalidRequest(
             "service_tier may only be auto or default: others have prices of their own.", param="service_tier"
         )
-    try:
-        tools = _tools_decoder.decode(fields.get("tools", _NULL)) or ()
-    except msgspec.DecodeError:
-        raise InvalidRequest("tools must be an array of objects with a type.", param="tools") from None
-    for tool in tools:
+    for tool in decode_field(_tools_decoder, fields, "tools", "an array of objects with a type") or ():
         if tool.type not in ("function", "custom"):
             raise InvalidRequest(
                 f"Tools of type {tool.type} are not offered here: they are billed apart.", param="tools"
@@ -213,23 +205,16 @@ def _max_output_tokens(fields: Mapping[str, bytes]) -> int | None:
 
 
 def _wants_usage(fields: Mapping[str, bytes]) -> bool:
-    raw = fields.get("stream_options", _NULL)
-    try:
-        options = _options_decoder.decode(raw) or {}
-    except msgspec.DecodeError:
-        raise InvalidRequest("stream_options must be an object.", param="stream_options") from None
-    value = bytes(options.get("include_usage", _NULL))
-    if value not in (b"true", b"false", _NULL):
+    options = decode_field(_options_decoder, fields, "stream_options", "an object") or {}
+    value = bytes(options.get("include_usage", NULL))
+    if value not in (b"true", b"false", NULL):
         raise InvalidRequest("stream_options.include_usage must be true or false.", param="stream_options")
     return value == b"true"
 
 
 def _measure(fields: Mapping[str, bytes]) -> tuple[int, int, int]:
     """Return the bytes of base64 data, the number of attachments, and the bytes of text."""
-    try:
-        messages = _messages_decoder.decode(fields.get("messages", _NULL))
-    except msgspec.DecodeError:
-        raise InvalidRequest("messages must be an array of messages.", param="messages") from None
+    messages = decode_field(_messages_decoder, fields, "messages", "an array of messages")
     if not messages:
         raise InvalidRequest("messages must hold at least one message.", param="messages")
     hidden = attachments = text_bytes = 0

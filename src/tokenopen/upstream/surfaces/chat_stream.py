@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from tokenopen.core.usage import ImpossibleUsage, Usage
+from tokenopen.upstream.json_body import UNREADABLE
 from tokenopen.upstream.sse import EventSplitter, data_of
 from tokenopen.upstream.surface import ReportConvention
 from tokenopen.upstream.usage_report import UsageReport, usage_from_report
@@ -106,7 +107,7 @@ class ChatStreamReader:
             return False, False, False
         try:
             event = _event_decoder.decode(data)
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE:
             return False, False, False
         if event.error != _NULL:
             self.failed = True
@@ -116,7 +117,7 @@ class ChatStreamReader:
         raw = event.x_groq.usage if event.usage == _NULL and event.x_groq else event.usage
         try:
             report = _report_decoder.decode(raw)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise ImpossibleUsage(str(error)) from None
         if report is None:
             return content, False, False
@@ -144,7 +145,7 @@ def _with_cost(event: bytes, cost: str) -> bytes:
     try:
         fields = msgspec.json.decode(data_of(event), type=dict[str, msgspec.Raw])
         usage = msgspec.json.decode(fields["usage"], type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, KeyError):
+    except (*UNREADABLE, KeyError):
         return event
     before = bytes(fields["usage"])
     usage.pop("cost", None)

@@ -8,7 +8,7 @@ import msgspec
 from tokenopen.core.errors import InvalidRequest
 from tokenopen.core.estimate import estimated_usage
 from tokenopen.core.usage import ImpossibleUsage, Usage
-from tokenopen.upstream.json_body import assemble, read_fields
+from tokenopen.upstream.json_body import UNREADABLE, assemble, decode_field, read_fields
 from tokenopen.upstream.surface import CallRequest, ReportConvention, StreamReader
 from tokenopen.upstream.surfaces.chat import read_value, refuse_unpriced
 from tokenopen.upstream.surfaces.openai_error import openai_error
@@ -37,7 +37,7 @@ class EmbeddingsSurface:
         if not model:
             raise InvalidRequest("model must name a model.", param="model")
         refuse_unpriced(fields)
-        prompts, text_bytes = _measure(fields.get("input", b"null"))
+        prompts, text_bytes = _measure(fields)
         return CallRequest(
             model=model,
             stream=False,
@@ -67,7 +67,7 @@ class EmbeddingsSurface:
             reply = _reply_decoder.decode(body)
         except msgspec.ValidationError as error:
             raise ImpossibleUsage(str(error)) from None
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return None
         return None if reply.usage is None else usage_from_report(reply.usage, convention)
 
@@ -84,12 +84,9 @@ class EmbeddingsSurface:
         return openai_error(code=code, message=message, facts=facts)
 
 
-def _measure(raw: bytes) -> tuple[int, int]:
+def _measure(fields: Mapping[str, bytes]) -> tuple[int, int]:
     """Return how many inputs there are, and the bytes of their text."""
-    try:
-        value = _input_decoder.decode(raw)
-    except msgspec.DecodeError:
-        raise InvalidRequest("input must be a string or an array.", param="input") from None
+    value = decode_field(_input_decoder, fields, "input", "a string or an array")
     if not value:
         raise InvalidRequest("input must not be empty.", param="input")
     if isinstance(value, str):
