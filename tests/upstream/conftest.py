@@ -40,7 +40,7 @@ async def serve() -> AsyncIterator[Serve]:
 
 @pytest.fixture
 async def upstream() -> AsyncIterator[Http1Upstream]:
-    """The adapter, allowed to connect to loopback."""
-    upstream = Http1Upstream(allowed_networks=LOOPBACK)
+    """The adapter, allowed to connect to loopback; what closes a connection is never that it rested."""
+    upstream = Http1Upstream(allowed_networks=LOOPBACK, max_idle_seconds=60)
     yield upstream
     await upstream.close()

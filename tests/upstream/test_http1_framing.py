@@ -282,7 +282,7 @@ async def test_a_long_stream_of_chunks_cut_from_their_sizes_is_no_flood_of_frami
     async def script(connection: RawConnection) -> None:
         await connection.answer(OK + CHUNKED)
         for _ in range(20):
-            await connection.send(b"2;" + b"a" * 8_192, b"\r\nok\r\n")
+            await connection.send(b"2;" + b"a" * 8_192, b"\r\nok\r\n", b"")
         await connection.send(b"0\r\n\r\n")
 
     server = await serve(script)

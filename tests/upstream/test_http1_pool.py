@@ -179,6 +179,7 @@ async def test_a_connection_closed_while_the_loop_stood_still_is_not_used(upstre
     """The loop has not seen the end yet; after a long rest the socket itself is asked."""
     requests: list[bytes] = []
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        listener.settimeout(5)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         thread = threading.Thread(target=close_during_the_callers_sleep, args=(listener, requests))
         thread.start()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.upstream.conftest import Serve
-from tests.upstream.raw_server import RawConnection, a_request, json_reply, read_all
+from tests.upstream.raw_server import LOOPBACK, RawConnection, a_request, json_reply, read_all
 
 from tokenopen.ports.upstream import FirstByteTimeout, IdleTimeout, NotReached
 from tokenopen.upstream.http1 import Http1Upstream
@@ -142,6 +142,24 @@ async def test_a_short_patience_after_a_long_one_is_kept(upstream: Http1Upstream
         with pytest.raises(FirstByteTimeout):
             await upstream.send(a_request(server.url, first_byte_timeout_ms=100))
     assert server.accepted == 1
+
+
+async def test_a_long_patience_after_a_short_one_is_kept(serve: Serve) -> None:
+    """The one timer goes off for the rest that is over, and must go off once more."""
+    upstream = Http1Upstream(allowed_networks=LOOPBACK, max_idle_seconds=0.1)
+
+    async def script(connection: RawConnection) -> None:
+        await connection.answer(json_reply())
+        await connection.answer(b"")
+        await connection.until_gone()
+
+    server = await serve(script)
+    await read_all(await upstream.send(a_request(server.url)))
+    async with asyncio.timeout(3):
+        with pytest.raises(FirstByteTimeout):
+            await upstream.send(a_request(server.url, first_byte_timeout_ms=300))
+    assert server.accepted == 1
+    await upstream.close()
 
 
 async def test_the_first_byte_timeout_begins_when_a_large_body_is_out(

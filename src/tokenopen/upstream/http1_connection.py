@@ -169,6 +169,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        # Writing goes on only once all is out: that is when the first-byte timeout of a request begins.
+        self._transport.set_write_buffer_limits(high=_ONE_WRITE_BYTES_MAX, low=0)
 
     def data_received(self, data: bytes) -> None:
         if self.state is not READING and self.state is not WAITING:
@@ -238,11 +240,7 @@ class Connection(asyncio.Protocol):
             raise _StopParsing from error
         self.status = status
         self._ends_with_connection = not framed
-        self._reusable = (
-            self._parser.should_keep_alive()
-            and self._request_out
-            and not self._transport.get_write_buffer_size()
-        )
+        self._reusable = self._request_out and self._parser.should_keep_alive()
         self.state = READING
         self._wake()
         if not self._expects_body:
