@@ -25,6 +25,7 @@ from tokenopen.control.model import ModelChanges, put_model
 from tokenopen.control.seed_groups import SEED_GROUPS, SeedGroup
 from tokenopen.control.setup import set_up
 from tokenopen.control.upstream import Sealing, UpstreamChanges, create_upstream, update_upstream
+from tokenopen.control.user import create_user
 from tokenopen.core.catalog import Endpoint
 from tokenopen.core.group import GroupPolicy, Limits
 from tokenopen.core.group_history import GroupChanges
@@ -209,6 +210,23 @@ class World:
                 hashing_key=HASHING_KEY,
             )
         return key, view.key.id
+
+    async def create_key_of_another(self) -> str:
+        """Return a key of another user's, who has no credit."""
+        async with self.storage.write() as tx:
+            user = await create_user(
+                tx, self.administrator, email="bob@example.com", name="Bob", role="user", password_hash=None
+            )
+            key, _ = await create_api_key(
+                tx,
+                self.administrator,
+                user_id=user.id,
+                name="Bob's",
+                group=GROUP,
+                narrowing=Narrowing(),
+                hashing_key=HASHING_KEY,
+            )
+        return key
 
     async def change_key(self, changes: ApiKeyChanges) -> None:
         async with self.storage.write() as tx:
