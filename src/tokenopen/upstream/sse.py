@@ -48,6 +48,11 @@ class EventSplitter:
         return []
 
     @property
+    def has_rest(self) -> bool:
+        """Tell whether an event has begun that has not ended."""
+        return bool(self._parts)
+
+    @property
     def rest(self) -> bytes:
         """What has come of an event that has not ended."""
         return b"".join(self._parts)

@@ -62,8 +62,10 @@ class StreamReader(Protocol):
     """The reply's own end mark has been read (chat: ``[DONE]``)."""
     failed: bool
     """The provider sent an error event."""
-    content_events: int
-    """Events with content among the bytes that ``feed`` has let pass."""
+
+    @property
+    def content_events(self) -> int:
+        """Events with content among the bytes that ``feed`` has let pass."""
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes of the reply; return those that may go to the caller now (often ``data``).

@@ -16,6 +16,7 @@ from tokenopen.upstream.surface import ReportConvention
 from tokenopen.upstream.usage_report import UsageReport, usage_from_report
 
 _DONE: Final = b"[DONE]"
+_UNDECODED_BYTES_MAX: Final = 16 * 1024
 _NULL: Final = msgspec.Raw(b"null")
 
 
@@ -59,6 +60,25 @@ _event_decoder = msgspec.json.Decoder(_Event)
 _report_decoder = msgspec.json.Decoder(UsageReport | None)
 
 
+def _plain_bytes(data: bytes) -> int:
+    """Return how many bytes at the beginning are whole events without anything that this reader looks for.
+
+    Most of a stream is: bytes that hold neither usage, nor an end mark, nor an error need not be decoded to
+    be passed on. ``"usage":null``, which OpenAI puts into every event, is passed over.
+    """
+    end = len(data)
+    for mark in (b"[DONE]", b'"error"', b'"x_groq"'):
+        found = data.find(mark, 0, end)
+        end = found if found >= 0 else end
+    at = data.find(b'"usage"', 0, end)
+    while at >= 0:
+        if not data.startswith(b":null", at + 7):
+            end = at
+            break
+        at = data.find(b'"usage"', at + 12, end)
+    return data.rfind(b"\n\n", 0, end) + 2 if b"\n\n" in data[:end] else 0
+
+
 class ChatStreamReader:
     """Implements StreamReader."""
 
@@ -71,13 +91,42 @@ class ChatStreamReader:
         self.usage: Usage | None = None
         self.whole = False
         self.failed = False
-        self.content_events = 0
+        self._content_events = 0
+        # Events that passed without being decoded. Whether they had content is asked only of a stream that
+        # is interrupted, so it is found out then, or when more than a little has gathered.
+        self._undecoded: list[bytes] = []
+        self._undecoded_size = 0
+
+    @property
+    def content_events(self) -> int:
+        self._decode_passed()
+        return self._content_events
+
+    def _decode_passed(self) -> None:
+        for events in self._undecoded:
+            for event in events.split(b"\n\n"):
+                self._content_events += self._read(data_of(event + b"\n\n"))[0]
+        self._undecoded.clear()
+        self._undecoded_size = 0
 
     def feed(self, data: bytes) -> bytes:
-        passed: list[bytes] = []
-        for event in self._splitter.feed(data):
+        plain = 0
+        if not self._withheld and not self._splitter.has_rest and b"\r" not in data:
+            plain = _plain_bytes(data)
+            if plain:
+                self._pass_undecoded(data[:plain])
+        if plain == len(data):
+            return data
+        passed = [data[:plain]]
+        for event in self._splitter.feed(data[plain:]):
             self._take(event, passed)
         return b"".join(passed)
+
+    def _pass_undecoded(self, events: bytes) -> None:
+        self._undecoded.append(events)
+        self._undecoded_size += len(events)
+        if self._undecoded_size > _UNDECODED_BYTES_MAX:
+            self._decode_passed()
 
     def _take(self, event: bytes, passed: list[bytes]) -> None:
         data = data_of(event)
@@ -95,10 +144,10 @@ class ChatStreamReader:
         if reported or self._withheld:
             self._withheld.append((event, hidden))
             if content:
-                self.content_events += 1
+                self._content_events += 1
             return
         if content:
-            self.content_events += 1
+            self._content_events += 1
         passed.append(event)
 
     def _read(self, data: bytes) -> tuple[bool, bool, bool]:
