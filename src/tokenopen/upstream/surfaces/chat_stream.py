@@ -16,7 +16,7 @@ from tokenopen.upstream.surface import ReportConvention
 from tokenopen.upstream.usage_report import UsageReport, usage_from_report
 
 _DONE: Final = b"[DONE]"
-_UNDECODED_BYTES_MAX: Final = 16 * 1024
+_UNDECODED_BYTES_MAX: Final = 32 * 1024
 _NULL: Final = msgspec.Raw(b"null")
 
 
