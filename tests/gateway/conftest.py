@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from tests.fakes.clock import MovableClock
 from tests.gateway.world import Furnished, World, furnish, open_world
+from tokenopen.storage.migrate import upgrade_sqlite
 from tokenopen.storage.sqlite import SqliteStorage
 
 
@@ -21,10 +22,10 @@ def _quiet() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def furnished(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Furnished]:
-    """A database to be copied, and what is in it."""
+def furnished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Furnished]:
+    """A database to be copied, and what is in it; to fill one anew would take longer than most tests."""
     path = tmp_path_factory.mktemp("furnished") / "tokenopen.sqlite3"
-    shutil.copy(empty_database, path)
+    upgrade_sqlite(path)
 
     async def fill() -> Furnished:
         clock = MovableClock()
