@@ -251,6 +251,19 @@ async def test_a_caller_that_reads_nothing_for_a_minute_is_gone(
     await assert_charged(world, await world.call_row(caller), CHARGE, source="reported")
 
 
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="the request is kept until the caller leaves by itself"
+)
+async def test_the_connection_of_a_caller_that_reads_nothing_is_closed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "READ_NOTHING_S", 0.03)
+    caller = world.caller(ask_stream())
+    world.upstream.will(stream(*HELLO[:2], caller.stop_reading, *HELLO[2:], STOP, report(), DONE))
+    await world.ended(world.start(caller))
+    assert caller.cut
+
+
 @pytest.mark.xfail(strict=True, raises=TimeoutError, reason="the head is sent without a limit of time")
 async def test_a_caller_that_does_not_even_read_the_head_is_gone_after_a_minute(
     world: World, monkeypatch: pytest.MonkeyPatch
