@@ -1,14 +1,22 @@
-"""What tests of the control plane share: a real database in a fresh file, a clock that tests move, and
+"""What tests of the control plane share: a real database of their own, a clock that tests move, and
 clients of the control API."""
 
-import shutil
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
+from tests.engines import (
+    ENGINE_VARIABLE,
+    OpenStorage,
+    PostgresqlServer,
+    opened_postgresql,
+    opened_sqlite,
+    postgresql,
+)
 from tests.fakes.clock import MovableClock
 from tests.fakes.upstream import FakeUpstream
 from tokenopen.api.control_app import create_control_app
@@ -19,19 +27,50 @@ from tokenopen.control.seed_groups import SEED_GROUPS
 from tokenopen.control.setup import set_up
 from tokenopen.control.user import create_user
 from tokenopen.core.user import Role
+from tokenopen.ports.storage import Storage
 from tokenopen.storage.migrate import upgrade_sqlite
-from tokenopen.storage.sqlite import SqliteStorage
 
 HASHING_KEY = b"h" * 32
 SEALING_KEY = b"s" * 32
 
 
 @pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database file with every table and no row, to be copied."""
+def postgresql_server() -> Iterator[PostgresqlServer]:
+    """A PostgreSQL server, which all processes of a test run share."""
+    with postgresql() as server:
+        yield server
+
+
+@pytest.fixture
+async def postgresql_url(postgresql_server: PostgresqlServer) -> AsyncIterator[str]:
+    """An empty PostgreSQL database of one's own."""
+    async with postgresql_server.database() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def empty_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with every table and no row, to be copied."""
     path = tmp_path_factory.mktemp("empty") / "tokenopen.sqlite3"
     upgrade_sqlite(path)
     return path
+
+
+@pytest.fixture
+def engine() -> str:
+    """The engine that a test runs on."""
+    return os.environ.get(ENGINE_VARIABLE, "sqlite")
+
+
+@pytest.fixture
+def open_storage(engine: str, request: pytest.FixtureRequest) -> OpenStorage:
+    """What opens an empty database on the test's engine; a server starts only where one is asked for."""
+    if engine == "postgresql":
+        url = request.getfixturevalue("postgresql_url")
+        return lambda clock: opened_postgresql(url, clock)
+    assert engine == "sqlite", f"{ENGINE_VARIABLE}: there is no engine {engine}"
+    empty_file, directory = request.getfixturevalue("empty_file"), request.getfixturevalue("tmp_path")
+    return lambda clock: opened_sqlite(empty_file, directory, clock)
 
 
 @pytest.fixture
@@ -41,17 +80,14 @@ def clock() -> MovableClock:
 
 
 @pytest.fixture
-async def storage(empty_database: Path, tmp_path: Path, clock: MovableClock) -> AsyncIterator[SqliteStorage]:
+async def storage(open_storage: OpenStorage, clock: MovableClock) -> AsyncIterator[Storage]:
     """An empty database of one's own."""
-    path = tmp_path / "tokenopen.sqlite3"
-    shutil.copy(empty_database, path)
-    storage = SqliteStorage(path, clock)
-    yield storage
-    await storage.close()
+    async with open_storage(clock) as storage:
+        yield storage
 
 
 @pytest.fixture
-async def administrator(storage: SqliteStorage) -> Actor:
+async def administrator(storage: Storage) -> Actor:
     """The administrator of a database that has been started with: seeded groups, settings."""
     async with storage.write() as tx:
         return (await set_up(tx, seed_groups=SEED_GROUPS, default_group="default")).administrator
@@ -64,9 +100,7 @@ def upstream() -> FakeUpstream:
 
 
 @pytest.fixture
-def services(
-    storage: SqliteStorage, clock: MovableClock, upstream: FakeUpstream, administrator: Actor
-) -> Services:
+def services(storage: Storage, clock: MovableClock, upstream: FakeUpstream, administrator: Actor) -> Services:
     """What the control API works with, on a database that has been set up."""
     return Services(
         storage=storage,
@@ -84,9 +118,7 @@ def control_app(services: Services) -> FastAPI:
     return create_control_app(services)
 
 
-async def make_user(
-    storage: SqliteStorage, administrator: Actor, email: str, *, role: Role = "user"
-) -> Actor:
+async def make_user(storage: Storage, administrator: Actor, email: str, *, role: Role = "user") -> Actor:
     """Create a user and return them as one who may ask for things."""
     async with storage.write() as tx:
         user = await create_user(
@@ -98,13 +130,13 @@ async def make_user(
 
 
 @pytest.fixture
-async def user(storage: SqliteStorage, administrator: Actor) -> Actor:
+async def user(storage: Storage, administrator: Actor) -> Actor:
     """A user without any rights or credit."""
     return await make_user(storage, administrator, "ada@example.com")
 
 
 @pytest.fixture
-async def other_user(storage: SqliteStorage, administrator: Actor) -> Actor:
+async def other_user(storage: Storage, administrator: Actor) -> Actor:
     """Another user, whose things are none of the first one's."""
     return await make_user(storage, administrator, "bob@example.com")
 
@@ -116,7 +148,7 @@ async def _client(app: FastAPI, key: str | None) -> AsyncIterator[httpx.AsyncCli
         yield client
 
 
-async def make_management_key(storage: SqliteStorage, actor: Actor) -> str:
+async def make_management_key(storage: Storage, actor: Actor) -> str:
     """Create a management key of the actor's and return its secret."""
     async with storage.write() as tx:
         key, _ = await create_management_key(
@@ -127,7 +159,7 @@ async def make_management_key(storage: SqliteStorage, actor: Actor) -> str:
 
 @pytest.fixture
 async def admin_client(
-    control_app: FastAPI, storage: SqliteStorage, administrator: Actor
+    control_app: FastAPI, storage: Storage, administrator: Actor
 ) -> AsyncIterator[httpx.AsyncClient]:
     """The control API with an administrator's management key."""
     async for client in _client(control_app, await make_management_key(storage, administrator)):
@@ -136,7 +168,7 @@ async def admin_client(
 
 @pytest.fixture
 async def user_client(
-    control_app: FastAPI, storage: SqliteStorage, user: Actor
+    control_app: FastAPI, storage: Storage, user: Actor
 ) -> AsyncIterator[httpx.AsyncClient]:
     """The control API with the user's management key."""
     async for client in _client(control_app, await make_management_key(storage, user)):
@@ -145,7 +177,7 @@ async def user_client(
 
 @pytest.fixture
 async def other_client(
-    control_app: FastAPI, storage: SqliteStorage, other_user: Actor
+    control_app: FastAPI, storage: Storage, other_user: Actor
 ) -> AsyncIterator[httpx.AsyncClient]:
     """The control API with the other user's management key."""
     async for client in _client(control_app, await make_management_key(storage, other_user)):

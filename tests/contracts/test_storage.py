@@ -1,14 +1,13 @@
 """What every Storage promises, run on every engine."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import insert, select, update
 
+from tests.fakes.clock import START_MS, MovableClock
 from tokenopen.core.admission import STALE, Admission, Admitted, AlreadyResolved, Resolution, Resolved
 from tokenopen.core.call import CallFacts, Outcome
 from tokenopen.core.errors import InsufficientCredit, KeyCreditLimitReached, RpmExceeded
@@ -19,26 +18,10 @@ from tokenopen.core.money import Nanocredits
 from tokenopen.core.terms import Terms
 from tokenopen.ports.storage import Batch, Storage
 from tokenopen.storage import schema
-from tokenopen.storage.migrate import upgrade_sqlite
-from tokenopen.storage.sqlite import SqliteStorage
 from tokenopen.storage.version import bump_account_version, bump_catalog_version
 
-NOW_MS = 1_780_000_000_000
 UTC = ZoneInfo("UTC")
 NO_LIMITS = Limits(requests_per_minute=None, requests_per_day=None)
-
-
-@dataclass
-class MovableClock:
-    """A clock that stands still until it is moved."""
-
-    ms: int = NOW_MS
-
-    def now_ms(self) -> int:
-        return self.ms
-
-    def monotonic_ms(self) -> int:
-        return self.ms
 
 
 @dataclass
@@ -47,14 +30,13 @@ class World:
 
     storage: Storage
     clock: MovableClock
-    numbers: list[int] = field(default_factory=lambda: [0])
 
     async def set_up(self, *, balance: int, credit_limit: int | None = None) -> None:
         async with self.storage.write() as tx:
             await tx.execute(insert(schema.versions).values(name="catalog", value=1))
             await tx.execute(
                 insert(schema.users).values(
-                    id="usr_1", email="a@b", name="A", role="user", state="active", created_at_ms=NOW_MS
+                    id="usr_1", email="a@b", name="A", role="user", state="active", created_at_ms=START_MS
                 )
             )
             await tx.execute(
@@ -67,7 +49,7 @@ class World:
                     held=0,
                     newest_ms=0,
                     entry_count=0,
-                    created_at_ms=NOW_MS,
+                    created_at_ms=START_MS,
                 )
             )
             for name in ("grp_1", "grp_2"):
@@ -80,7 +62,7 @@ class World:
                         visibility="public",
                         custom_terms=False,
                         state="active",
-                        created_at_ms=NOW_MS,
+                        created_at_ms=START_MS,
                     )
                 )
             await tx.execute(
@@ -97,7 +79,7 @@ class World:
                     credit_limit=credit_limit,
                     spent=0,
                     held=0,
-                    created_at_ms=NOW_MS,
+                    created_at_ms=START_MS,
                 )
             )
         await self.storage.register_worker("wrk_1", lease_ms=30_000)
@@ -107,7 +89,7 @@ class World:
     ) -> Admission:
         """An admission whose hold is exactly ``hold``."""
         facts = CallFacts(
-            call_id=new_id("call", self.clock.ms),
+            call_id=new_id("call", self.clock.now_ms()),
             account_id="acc_1",
             user_id="usr_1",
             key_id="key_1",
@@ -175,22 +157,15 @@ def void(admission: Admission, *, must_not_cost: bool = False) -> Resolution:
     return Resolution(facts=admission.facts, outcome=outcome, must_not_cost=must_not_cost)
 
 
-OpenStorage = Callable[[Path, MovableClock], Storage]
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def engine(request: pytest.FixtureRequest) -> str:
+    """Each engine in turn."""
+    return str(request.param)
 
 
-def open_sqlite(directory: Path, clock: MovableClock) -> Storage:
-    path = directory / "contract.sqlite3"
-    upgrade_sqlite(path)
-    return SqliteStorage(path, clock)
-
-
-@pytest.fixture(params=[open_sqlite], ids=["sqlite"])
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
-    open_storage: OpenStorage = request.param
-    clock = MovableClock()
-    storage = open_storage(tmp_path, clock)
-    yield World(storage=storage, clock=clock)
-    await storage.close()
+@pytest.fixture
+async def world(storage: Storage, clock: MovableClock) -> World:
+    return World(storage=storage, clock=clock)
 
 
 async def test_an_admitted_call_holds_credit_and_a_settled_one_takes_it(world: World) -> None:
@@ -298,10 +273,10 @@ async def test_exactly_the_limit_is_admitted_and_each_group_counts_for_itself(wo
     assert sum(isinstance(answer, RpmExceeded) for answer in answers) == 140
     (other,) = await world.admit(world.admission(limits=limits, group_id="grp_2"))
     assert isinstance(other, Admitted)
-    world.clock.ms += 60_000
+    world.clock.move(seconds=60)
     (early,) = await world.admit(world.admission(limits=limits))
     assert isinstance(early, RpmExceeded)
-    world.clock.ms += 1_000
+    world.clock.move(seconds=1)
     (later,) = await world.admit(world.admission(limits=limits))
     assert isinstance(later, Admitted)
 
@@ -315,7 +290,7 @@ async def test_a_change_of_catalog_or_account_makes_older_terms_stale(world: Wor
     async with world.storage.write() as tx:
         await bump_catalog_version(tx)
     assert await world.admit(world.admission(account_version=2)) == [STALE]
-    current = world.admission(account_version=2, catalog_version=2, valid_until_ms=NOW_MS)
+    current = world.admission(account_version=2, catalog_version=2, valid_until_ms=START_MS)
     assert await world.admit(current) == [STALE]
 
 
@@ -352,11 +327,11 @@ async def test_open_calls_of_a_worker_without_a_lease_are_orphans(world: World) 
     call = world.admission(hold=300)
     await world.admit(call)
     assert await world.storage.list_orphans(limit=10) == []
-    world.clock.ms += 29_000
+    world.clock.move(seconds=29)
     assert await world.storage.renew_lease("wrk_1", lease_ms=30_000)
-    world.clock.ms += 29_000
+    world.clock.move(seconds=29)
     assert await world.storage.list_orphans(limit=10) == []
-    world.clock.ms += 1_001
+    world.clock.move(milliseconds=1_001)
     assert not await world.storage.renew_lease("wrk_1", lease_ms=30_000)
     (orphan,) = await world.storage.list_orphans(limit=10)
     assert orphan == call.facts
@@ -370,7 +345,7 @@ async def test_open_calls_of_a_worker_without_a_lease_are_orphans(world: World) 
 async def test_time_on_the_account_never_runs_backwards(world: World) -> None:
     await world.set_up(balance=1_000)
     (first,) = await world.admit(world.admission())
-    world.clock.ms -= 5_000
+    world.clock.set_back(seconds=5)
     (second,) = await world.admit(world.admission())
     assert isinstance(first, Admitted)
     assert isinstance(second, Admitted)

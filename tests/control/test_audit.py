@@ -310,8 +310,10 @@ def _beyond_credit_limit(tx: Transaction) -> Awaitable[int]:
     ],
 )
 async def test_a_planted_corruption_is_found_under_its_invariant_alone(
-    till: TillCalls, invariant: str, plant: Callable[[Transaction], Awaitable[int]]
+    engine: str, till: TillCalls, invariant: str, plant: Callable[[Transaction], Awaitable[int]]
 ) -> None:
+    if engine == "postgresql" and plant in (_float_amount, _float_charge):
+        pytest.skip("its columns for integers hold nothing else")
     async with till.storage.write() as tx:
         assert await plant(tx) > 0
     report = await audited(till.storage)

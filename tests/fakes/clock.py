@@ -22,3 +22,7 @@ class MovableClock:
         assert passed_ms >= 0
         self._now_ms += passed_ms
         self._monotonic_ms += passed_ms
+
+    def set_back(self, *, seconds: int) -> None:
+        """Set the time of day to an earlier one, as operators and time servers do."""
+        self._now_ms -= seconds * 1000

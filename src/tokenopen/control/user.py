@@ -15,7 +15,7 @@ from tokenopen.core.money import ZERO
 from tokenopen.core.user import Role, User, UserState
 from tokenopen.ports.storage import Transaction
 from tokenopen.storage import user as storage
-from tokenopen.storage.version import bump_account_version, lock_account, lock_catalog
+from tokenopen.storage.version import bump_account_version, lock_catalog
 
 _hasher: Final = PasswordHasher()
 
@@ -80,6 +80,8 @@ async def create_user(
 ) -> User:
     """Create a user and their account, which has no credit yet. Refuses Conflict where the mail is taken."""
     actor.require_administrator()
+    # Of two who create a user with one mail address at once, the second has to see the first one's.
+    await lock_catalog(tx)
     return await store_user(tx, actor, email=email, name=name, role=role, password_hash=password_hash)
 
 
@@ -129,7 +131,6 @@ async def update_user(tx: Transaction, actor: Actor, user_id: str, changes: User
     # Of two administrators who suspend each other at once, one has to see the other gone.
     await lock_catalog(tx)
     before = await find_user(tx, actor, user_id)
-    await lock_account(tx, before.account_id)
     after = replace(before, **changes)
     if after == before:
         return before

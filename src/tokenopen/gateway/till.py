@@ -4,6 +4,7 @@ Whatever has gathered while the last commit ran goes into the next batch: resolu
 free credit, then admissions in arrival order. There is no artificial delay. What a batch may meet:
 
     StorageAway         admissions are answered so at once; resolutions stay and are tried again
+    AccountsBusy        the same for the items of those accounts alone; the others are posted without them
     OutcomeUnknown      the batch is tried again and finds what was applied, so nothing doubles
     anything else       an item is at fault: the batch is halved until it stands alone, and only it fails
 """
@@ -20,6 +21,7 @@ from tokenopen.core.admission import Admission, Admitted, Resolution
 from tokenopen.core.call import Outcome
 from tokenopen.core.errors import StorageUnavailable
 from tokenopen.ports.storage import (
+    AccountsBusy,
     AdmissionAnswer,
     Batch,
     BatchAnswer,
@@ -36,6 +38,7 @@ RETRY_MAX_S: Final = 1.0
 _log = structlog.get_logger()
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
+Part = TypeVar("Part", Resolution, Admission)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +141,9 @@ class Till:
         """Post the items, halving around one that is at fault. Raises StorageAway."""
         try:
             answer = await self._post_known(resolving, admitting)
+        except AccountsBusy as error:
+            await self._post_without(error.account_ids, resolving, admitting)
+            return
         except StorageAway:
             raise
         except Exception as error:
@@ -158,6 +164,24 @@ class Till:
                 await self._post(resolving[middle:], admitting[cut:])
             return
         self._hand_out(resolving, admitting, answer)
+
+    async def _post_without(
+        self, busy: frozenset[str], resolving: Sequence[_Resolving], admitting: Sequence[_Admitting]
+    ) -> None:
+        """Post the items of the other accounts; resolutions of the busy ones are tried again later."""
+        _log.warning("accounts_busy", accounts=sorted(busy))
+        free_resolving, busy_resolving = _part(resolving, busy)
+        free_admitting, busy_admitting = _part(admitting, busy)
+        for waiting in busy_admitting:
+            _answer(waiting.answered, StorageUnavailable())
+        if busy_resolving:
+            asyncio.get_running_loop().call_later(RETRY_MAX_S, self._put_back, busy_resolving)
+        if free_resolving or free_admitting:
+            await self._post(free_resolving, free_admitting)
+
+    def _put_back(self, resolving: Sequence[_Resolving]) -> None:
+        self._resolving.extendleft(waiting for waiting in reversed(resolving) if not waiting.answered.done())
+        self._filled.set()
 
     async def _post_known(
         self, resolving: Sequence[_Resolving], admitting: Sequence[_Admitting]
@@ -196,6 +220,16 @@ class Till:
                 # Nobody waits for it any more, so nobody else would ever free its hold.
                 outcome = Outcome(resolution="void", end_reason="abandoned")
                 self.put(Resolution(facts=admission.item.facts, outcome=outcome))
+
+
+def _part(
+    waiting: Sequence[_Waiting[Part, Answer]], busy: frozenset[str]
+) -> tuple[list[_Waiting[Part, Answer]], list[_Waiting[Part, Answer]]]:
+    """Return who waits for other accounts than the busy ones, and who for those."""
+    parts: tuple[list[_Waiting[Part, Answer]], list[_Waiting[Part, Answer]]] = ([], [])
+    for each in waiting:
+        parts[each.item.facts.account_id in busy].append(each)
+    return parts
 
 
 def _answer(future: asyncio.Future[Answer], answer: Answer) -> bool:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from typing import Final, Protocol
 
 from tokenopen.core.refused_call import RefusedCall, RefusedHour
@@ -29,8 +29,9 @@ async def write_refused_calls(storage: Storage, gathered: Gathered) -> None:
         return
     try:
         async with storage.write() as tx:
-            for hour, calls in counts.items():
-                await add_refused_hour(tx, {**asdict(hour), "calls": calls})
+            # In one order in every worker, so that no two of them wait for each other's rows.
+            for row in sorted(counts, key=astuple):
+                await add_refused_hour(tx, {**asdict(row), "calls": counts[row]})
             for refused in newest:
                 await insert_refused_call(tx, asdict(refused))
             for account_id in {refused.account_id for refused in newest}:

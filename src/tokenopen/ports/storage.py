@@ -32,6 +32,14 @@ class OutcomeUnknown(StorageAway):
     """The connection was lost while committing: all of it may have been done, or nothing."""
 
 
+class AccountsBusy(StorageAway):
+    """Somebody else holds these accounts' rows for longer than a batch waits. Nothing was written."""
+
+    def __init__(self, account_ids: frozenset[str]) -> None:
+        super().__init__(f"locked by others: {', '.join(sorted(account_ids))}")
+        self.account_ids = account_ids
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """What one transaction of the till does: resolutions first, then admissions in arrival order.
@@ -88,7 +96,7 @@ class Storage(Protocol):
     """The database."""
 
     async def post(self, batch: Batch) -> BatchAnswer:
-        """Decide and write one batch in one transaction. Raises StorageAway, OutcomeUnknown.
+        """Decide and write one batch in one transaction. Raises StorageAway, AccountsBusy, OutcomeUnknown.
 
         Any other exception means that an item of the batch is at fault, and that nothing was written.
         """

@@ -11,7 +11,7 @@ from tokenopen.storage.schema import idempotency_keys, users
 
 async def lock_actor(tx: Transaction, actor_id: str) -> None:
     """Let an actor's money POSTs pass one after the other, so that a repeat finds the answer it repeats."""
-    await tx.fetch_one(select(users.c.id).where(users.c.id == actor_id).with_for_update())
+    await tx.fetch_one(select(users.c.id).where(users.c.id == actor_id).with_for_update(key_share=True))
 
 
 async def find_answer(tx: Transaction, actor_id: str, key: str) -> Mapping[str, Any] | None:

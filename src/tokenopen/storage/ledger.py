@@ -20,7 +20,9 @@ async def find_account_id(tx: Transaction, user_id: str) -> str | None:
 
 async def lock_account(tx: Transaction, account_id: str) -> AccountBook:
     """Return the account's money, its row locked until the transaction ends."""
-    row = await tx.fetch_one(select(accounts).where(accounts.c.id == account_id).with_for_update())
+    row = await tx.fetch_one(
+        select(accounts).where(accounts.c.id == account_id).with_for_update(key_share=True)
+    )
     assert row is not None, f"there is no account {account_id}"
     return AccountBook(
         id=row["id"],

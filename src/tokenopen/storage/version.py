@@ -2,6 +2,10 @@
 
 The gateway's cached terms carry both versions, and the till compares them under the account's lock. A use
 case that decides from what it reads takes the lock first, so that nothing it read can change meanwhile.
+
+Locks are taken in this order, so that no two transactions ever wait for each other: the catalog, the user
+who asks or is changed, one account. Each is as strong as an UPDATE and no stronger: rows that refer to a
+locked one may be written meanwhile.
 """
 
 from sqlalchemy import select, update
@@ -14,7 +18,9 @@ CATALOG = "catalog"
 
 async def lock_catalog(tx: Transaction) -> None:
     """Let no other change of groups, models, prices, upstreams or settings run beside this one."""
-    row = await tx.fetch_one(select(versions.c.value).where(versions.c.name == CATALOG).with_for_update())
+    row = await tx.fetch_one(
+        select(versions.c.value).where(versions.c.name == CATALOG).with_for_update(key_share=True)
+    )
     assert row is not None, "the database has no catalog version: it has not been set up"
 
 
@@ -28,7 +34,9 @@ async def bump_catalog_version(tx: Transaction) -> None:
 
 async def lock_account(tx: Transaction, account_id: str) -> None:
     """Let neither a call nor another change touch the account until this transaction ends."""
-    row = await tx.fetch_one(select(accounts.c.id).where(accounts.c.id == account_id).with_for_update())
+    row = await tx.fetch_one(
+        select(accounts.c.id).where(accounts.c.id == account_id).with_for_update(key_share=True)
+    )
     assert row is not None, f"no account {account_id}"
 
 

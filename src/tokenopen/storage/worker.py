@@ -35,6 +35,11 @@ async def forget_workers(tx: Transaction) -> None:
     await tx.execute(delete(workers))
 
 
+async def forget_lapsed_workers(tx: Transaction) -> None:
+    """Forget every worker whose lease has lapsed: to its open calls that is the same."""
+    await tx.execute(delete(workers).where(workers.c.lease_until_ms <= tx.now_ms))
+
+
 async def renew_lease(tx: Transaction, worker_id: str, *, lease_ms: int) -> bool:
     """Extend a lease that has not lapsed; tell whether it was."""
     changed = await tx.execute(

@@ -1,26 +1,23 @@
 """Bootstrap: the one place that names concrete adapters and joins them to a running platform.
 
-Opened in this order and closed in the reverse: data directory, secret, schema, storage, first start,
-gateway, jobs. What cannot be opened raises StartupError, whose text says what to do.
+Opened in this order and closed in the reverse: secret, schema, storage, first start, gateway, jobs. What
+cannot be opened raises StartupError, whose text says what to do.
 """
 
-import asyncio
 import datetime
-import os
-import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from tokenopen.api.application import Application
 from tokenopen.api.caller import CallerApi
 from tokenopen.api.control_app import create_control_app
 from tokenopen.api.gateway import GatewayApi
 from tokenopen.api.services import Services
+from tokenopen.bootstrap.engine import StartupError, open_reader, starting
 from tokenopen.control.management_key import InvalidAdminKey
 from tokenopen.control.model_import import import_models
 from tokenopen.control.seed_groups import SEED_GROUPS
@@ -36,29 +33,17 @@ from tokenopen.jobs.periodic import PeriodicJobs
 from tokenopen.jobs.recovery import expire_orphans
 from tokenopen.jobs.refused_calls import write_refused_calls
 from tokenopen.ports.clock import Clock, SystemClock
-from tokenopen.ports.storage import Storage, StorageAway, Transaction
+from tokenopen.ports.storage import Storage, StorageAway
 from tokenopen.ports.upstream import Upstream
 from tokenopen.settings import Settings
-from tokenopen.storage.migrate import SchemaTooNew, upgrade_sqlite
-from tokenopen.storage.secret import (
-    DerivedKeys,
-    SecretUnusable,
-    check_secret,
-    derive_keys,
-    read_or_create_secret,
-)
-from tokenopen.storage.sqlite import (
-    DATABASE_FILE,
-    DataDirectoryUnusable,
-    SqliteReader,
-    SqliteStorage,
-    lock_data_directory,
-)
+from tokenopen.storage.secret import DerivedKeys
 from tokenopen.upstream.addresses import parse_origin
 from tokenopen.upstream.credential import open_credential
 from tokenopen.upstream.http1 import Http1Upstream
 from tokenopen.upstream.surfaces.chat import ChatSurface
 from tokenopen.upstream.surfaces.embeddings import EmbeddingsSurface
+
+__all__ = ["Platform", "StartupError", "create_upstream", "open_platform", "open_reader"]
 
 DEFAULT_GROUP: Final = "default"
 RENEW_LEASE_S: Final = 10
@@ -66,10 +51,6 @@ EXPIRE_ORPHANS_S: Final = 2
 WRITE_REFUSED_S: Final = 3
 
 _log = structlog.get_logger()
-
-
-class StartupError(Exception):
-    """The platform cannot start; the text says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,46 +74,15 @@ async def open_platform(settings: Settings, *, clock: Clock | None = None) -> As
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
         try:
-            storage, keys = await _open_storage(settings, clock, stack)
-            first_start, first_key = await _start_first(storage, keys, settings)
-        except (
-            DataDirectoryUnusable,
-            InvalidAdminKey,
-            NoAdministrator,
-            SchemaTooNew,
-            SecretUnusable,
-        ) as error:
+            async with starting(settings, clock, stack) as (storage, keys):
+                first_start, first_key = await _start_first(storage, keys, settings)
+        except (InvalidAdminKey, NoAdministrator) as error:
             raise StartupError(str(error)) from error
-        except (sqlite3.Error, SQLAlchemyError, StorageAway) as error:
-            raise StartupError(
-                f"The database cannot be opened ({error}). Check that its file is whole and can be written, "
-                "and that the disk is not full."
-            ) from error
         upstream = create_upstream(settings)
         stack.push_async_callback(upstream.close)
         yield await _open_gateway(
             storage, upstream, keys, settings, clock, stack, first_start=first_start, first_key=first_key
         )
-
-
-async def _open_storage(
-    settings: Settings, clock: Clock, stack: AsyncExitStack
-) -> tuple[Storage, DerivedKeys]:
-    if settings.database_url:
-        raise StartupError(
-            "TOKENOPEN_DATABASE_URL names an engine that this version does not have. Unset it to use the "
-            "embedded database in TOKENOPEN_DATA_DIR."
-        )
-    stack.callback(os.close, lock_data_directory(settings.data_dir))
-    secret = settings.secret_key.get_secret_value() if settings.secret_key else None
-    keys = derive_keys(secret or read_or_create_secret(settings.data_dir))
-    path = settings.data_dir / DATABASE_FILE
-    await asyncio.to_thread(upgrade_sqlite, path)
-    storage = SqliteStorage(path, clock)
-    stack.push_async_callback(storage.close)
-    async with storage.write() as tx:
-        await check_secret(tx, keys)
-    return storage, keys
 
 
 async def _start_first(storage: Storage, keys: DerivedKeys, settings: Settings) -> tuple[bool, str | None]:
@@ -171,7 +121,7 @@ async def _open_gateway(
     till = Till(storage)
     till.start()
     stack.push_async_callback(till.close)
-    # On the embedded engine every other worker is gone, so what they left open is resolved before any call.
+    # On the embedded engine every other worker is gone; what they left open is resolved before any call.
     await expire_orphans(storage, till.resolve)
     gateway = Gateway(
         directory=Directory(storage),
@@ -253,21 +203,3 @@ async def _write_refused_at_end(storage: Storage, refused: RefusedCalls) -> None
         await write_refused_calls(storage, refused)
     except StorageAway as error:
         _log.warning("refused_calls_lost", error=str(error))
-
-
-@asynccontextmanager
-async def open_reader(settings: Settings) -> AsyncIterator[Transaction]:
-    """Read the database beside whatever process serves it. Raises StartupError."""
-    path = settings.data_dir / DATABASE_FILE
-    if not path.exists():
-        raise StartupError(
-            f"There is no database in {settings.data_dir}. Set TOKENOPEN_DATA_DIR to its directory."
-        )
-    reader = SqliteReader(path, SystemClock())
-    try:
-        async with reader.read() as tx:
-            yield tx
-    except StorageAway as error:
-        raise StartupError(f"The database cannot be read: {error}") from error
-    finally:
-        reader.close()

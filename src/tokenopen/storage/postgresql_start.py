@@ -1,0 +1,57 @@
+"""Starting on PostgreSQL: one process after the other, each with the schema that it was written against."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import asyncpg
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from tokenopen.ports.storage import StorageAway
+from tokenopen.storage.migrate import upgrade_schema
+from tokenopen.storage.postgresql_connection import (
+    START_SESSION,
+    Connection,
+    away_errors,
+    connect,
+    require_durable,
+)
+
+# Of this database only; any number that nobody else locks.
+_LOCK: Final = 0x746F_6B65_6E6F  # "tokeno"
+
+
+@asynccontextmanager
+async def starting_postgresql(url: str) -> AsyncIterator[None]:
+    """Bring the schema up to date; until the end no other process starts on this database.
+
+    The lock goes with the connection, however the process ends. Raises SchemaTooNew, ServerUnusable,
+    StorageAway.
+    """
+    connection = await connect(url, START_SESSION)
+    try:
+        with away_errors(connection):
+            await require_durable(connection)
+            try:
+                await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
+            except asyncpg.LockNotAvailableError as error:
+                raise StorageAway("another process has been starting on it for a minute") from error
+            await upgrade_postgresql(url)
+        yield
+    finally:
+        connection.terminate()
+
+
+async def upgrade_postgresql(url: str) -> None:
+    """Carry out the migrations that the database lacks. Raises SchemaTooNew."""
+
+    async def make() -> Connection:
+        return await connect(url, START_SESSION)
+
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=make, poolclass=NullPool)
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(upgrade_schema)
+    finally:
+        await engine.dispose()
