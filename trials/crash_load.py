@@ -181,6 +181,8 @@ class Load:
                 )
             except httpx.TransportError:
                 await asyncio.sleep(chance.uniform(*_RETRY_S))
-            else:
-                assert reply.is_success, f"top-up: {reply.status_code} {reply.text}"
+                continue
+            if reply.is_success:
                 return
+            assert reply.status_code == 503, f"top-up: {reply.status_code} {reply.text}"
+            await asyncio.sleep(chance.uniform(*_RETRY_S))

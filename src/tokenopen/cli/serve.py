@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, TextIO, cast
 
 import structlog
 import typer
@@ -34,6 +34,24 @@ def serve() -> None:
         raise typer.Exit(1) from None
 
 
+class _BestEffort:
+    """A stream on which nothing fails: where the log cannot be written, on a full disk, calls go on without.
+
+    An error would otherwise end whatever was logging, the till among them.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
 def configure_logging() -> None:
     """Log to stderr: for people on a terminal, as JSON lines elsewhere."""
     renderer = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
@@ -45,7 +63,7 @@ def configure_logging() -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _BestEffort(sys.stderr))),
         cache_logger_on_first_use=True,
     )
 
