@@ -59,9 +59,6 @@ async def test_a_stream_whose_usage_cannot_be_true_passes_free_and_flagged(
     await world.assert_sound()
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="what came in one piece with the report is lost"
-)
 @pytest.mark.parametrize("asked", [False, True], ids=["usage not asked for", "usage asked for"])
 async def test_nothing_of_a_stream_is_lost_with_usage_that_cannot_be_true(world: World, asked: bool) -> None:
     events = [*HELLO, STOP, report(IMPOSSIBLE), DONE]

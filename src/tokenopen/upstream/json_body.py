@@ -1,100 +1,197 @@
-"""JSON bodies: the top level as name -> raw value, so that what is checked is what is sent.
+"""JSON bodies: the top level as name -> value as written, so that what is checked is what is sent.
 
-A body is spliced, never written anew: all bytes but those of a replaced value stay as they came.
+Parsers disagree about names given twice, names in another case and numbers that JSON does not have; what
+one of them could read differently from us is refused. A body is spliced, never written anew: all bytes but
+those of a replaced value stay as they came.
 """
 
-from collections.abc import Collection, Mapping
-from functools import lru_cache
-from typing import Final, TypeVar
+import re
+from collections.abc import Iterable, Iterator, KeysView, Mapping
+from typing import Final
 
 import msgspec
 
 from tokenopen.core.errors import InvalidRequest
 
-# What decoding raises for bytes that are not the JSON that is wanted.
-UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-NULL: Final = b"null"
+_decoder: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_MEMBER: Final = re.compile(
+    rb'[ \t\r\n]*[{,][ \t\r\n]*("[^"\\]*(?:\\.[^"\\]*)*")[ \t\r\n]*:[ \t\r\n]*', re.DOTALL
+)
+_END: Final = re.compile(rb"[ \t\r\n]*[{]?[ \t\r\n]*}")
+_SHOWN_CHARACTERS: Final = 60
 
-_WHITE: Final = b" \t\r\n"
-Value = TypeVar("Value")
-_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
+class KnownNames:
+    """The names that something depends on, and what other names a parser might read as one of them.
 
-def read_fields(body: bytes, known: Collection[str]) -> dict[str, bytes]:
-    """Return the body's top level. Refuses InvalidRequest.
-
-    Refused: what is not a JSON object in UTF-8, a name given twice (parsers disagree on which one
-    counts), and another spelling of a known name (some providers do not tell case apart).
+    Go's encoding/json ignores case; protocol buffers (Gemini) take both max_tokens and maxTokens.
     """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names: Final = frozenset(names)
+        self._by_skeleton: Final = {_skeleton(name): name for name in self.names}
+        self._longest: Final = max(map(len, self.names), default=0)
+
+    def find_variant(self, names: KeysView[str]) -> tuple[str, str] | None:
+        """Return a name that some parser reads as a known one, with that one; None where there is none."""
+        for name in names:
+            # Twice as long leaves room for what joins words, and bounds the work that a caller can cause.
+            if name not in self.names and len(name) <= 2 * self._longest:
+                meant = self._by_skeleton.get(_skeleton(name))
+                if meant is not None:
+                    return name, meant
+        return None
+
+
+def _skeleton(name: str) -> str:
+    """Return what is left of a name where neither case nor the way of joining words counts."""
+    return name.casefold().replace("_", "").replace("-", "")
+
+
+class JsonObject(Mapping[str, bytes]):
+    """A JSON object as it was written: name -> value, and where each value stands."""
+
+    __slots__ = ("_spans", "_values", "source")
+
+    def __init__(
+        self,
+        source: bytes,
+        values: Mapping[str, msgspec.Raw],
+        spans: Mapping[str, tuple[int, int]] | None,
+    ) -> None:
+        self.source = source
+        self._values = values
+        # None where nothing but the values has any white space; then they are found by their lengths.
+        self._spans = spans
+
+    def __getitem__(self, name: str) -> bytes:
+        return bytes(self._values[name])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def keys(self) -> KeysView[str]:
+        return self._values.keys()
+
+    def view(self, name: str) -> memoryview:
+        """Return a value without copying it."""
+        return memoryview(self._values[name])
+
+    def replaced(self, changes: Mapping[str, bytes]) -> bytes:
+        """Return the object with some values replaced or added; every other byte stays as it is."""
+        source = memoryview(self.source)
+        pieces: list[bytes | memoryview] = []
+        position = 0
+        for start, end, name in self._spans_of(changes.keys() & self.keys()):
+            pieces += (source[position:start], changes[name])
+            position = end
+        closing = self.source.rindex(b"}")
+        pieces.append(source[position:closing])
+        separator = b"," if self._values else b""
+        for name in changes:
+            if name not in self._values:
+                pieces += (separator, msgspec.json.encode(name), b":", changes[name])
+                separator = b","
+        pieces.append(source[closing:])
+        return b"".join(pieces)
+
+    def _spans_of(self, names: set[str]) -> list[tuple[int, int, str]]:
+        """Return where the values of the names stand, in the order in which they stand there."""
+        if self._spans is not None:
+            return sorted((*self._spans[name], name) for name in names)
+        found: list[tuple[int, int, str]] = []
+        position = len(b"{")
+        for name, value in self._values.items():
+            if len(found) == len(names):
+                break
+            start = position + len(name.encode()) + len(b'"":')
+            position = start + len(value) + len(b",")
+            if name in names:
+                found.append((start, start + len(value), name))
+        return found
+
+
+def read_object(source: bytes, known: KnownNames, *, of: str | None = None) -> JsonObject:
+    """Return a JSON object's names and values. ``of`` is the field that it is the value of.
+
+    Refuses InvalidRequest: what is not one JSON object in UTF-8, a name given twice, a known name in
+    another spelling, numbers or text that are no JSON (NaN, lone surrogates), nesting too deep to read.
+    """
+    subject = of or "The request body"
+    where = f" in {of}" if of else ""
     try:
-        fields = {name: bytes(raw) for name, raw in _decoder.decode(body).items()}
-    except UNREADABLE as error:
-        raise InvalidRequest(f"The request body is not a JSON object: {error}") from None
-    _refuse_repeated(body, fields)
-    for name in fields:
-        if name not in known and name.lower() in known:
-            raise InvalidRequest(f"Write {name.lower()} instead of {name}.", param=name)
-    return fields
+        values = _decoder.decode(source)
+        # The decoder does not look inside the values that it hands out as they are.
+        if not source.isascii():
+            source.decode()
+    except msgspec.ValidationError:
+        raise InvalidRequest(f"{subject} must be a JSON object.", param=of) from None
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"{subject} is not valid JSON: {error}.", param=of) from None
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"{subject} is not valid UTF-8.", param=of) from None
+    except RecursionError:
+        raise InvalidRequest(f"{subject} is nested too deeply.", param=of) from None
+    if (variant := known.find_variant(values.keys())) is not None:
+        written, meant = variant
+        raise InvalidRequest(f"Write {meant} instead of {_shown(written)}{where}.", param=of or written)
+    spans = None if _is_compact(source, values) else _walk(source, values, known, of=of, where=where)
+    return JsonObject(source, values, spans)
 
 
-def decode_field(
-    decoder: msgspec.json.Decoder[Value], fields: Mapping[str, bytes], name: str, must: str
-) -> Value:
-    """Return a field as a decoder reads it, null where it is absent. Refuses InvalidRequest."""
-    try:
-        return decoder.decode(fields.get(name, NULL))
-    except UNREADABLE:
-        raise InvalidRequest(f"{name} must be {must}.", param=name) from None
+def _shown(name: str) -> str:
+    """Return a caller's name as it may stand in a message: short, without control characters."""
+    return ascii(name if len(name) <= _SHOWN_CHARACTERS else name[:_SHOWN_CHARACTERS] + "...")
 
 
-def _refuse_repeated(body: bytes, fields: Mapping[str, bytes]) -> None:
-    """Walk over names and values as decoded. The decoder keeps a repeated name's first place and last
-    value, so the first place where the body differs from that is a repetition."""
-    at = _skip(body, 0) + 1
-    for name, value in fields.items():
-        at = _skip(body, at)
-        # As most clients write it; anything else is walked over step by step.
-        compact = _compact_name(name)
-        at = _skip(body, at + len(compact)) if body.startswith(compact, at) else _skip_name(body, at, name)
-        if not body.startswith(value, at):
-            raise InvalidRequest(f"The request body gives {name} twice.", param=name)
-        at = _skip(body, at + len(value)) + 1
-    if fields and body[at - 1 : at] != b"}":
-        raise InvalidRequest("The request body gives a name twice.")
+def _is_compact(source: bytes, values: Mapping[str, msgspec.Raw]) -> bool:
+    """Tell whether the lengths of names and values account for every byte: then there is no white space
+    between them, no name is written with escapes, and none is given twice.
+
+    Beside its name and its value a member takes two quotes, a colon, and a comma or one of the braces;
+    the other brace is the 1.
+    """
+    names = "".join(values)
+    accounted = len(names.encode()) + sum(map(len, values.values())) + 4 * len(values) + 1
+    return accounted == len(source) and bool(values)
 
 
-@lru_cache(maxsize=1024)
-def _compact_name(name: str) -> bytes:
-    return msgspec.json.encode(name) + b":"
+def _walk(
+    source: bytes, values: Mapping[str, msgspec.Raw], known: KnownNames, *, of: str | None, where: str
+) -> Mapping[str, tuple[int, int]]:
+    """Return where each value stands. Refuses a name given twice, and a known one written with escapes.
 
-
-def _skip_name(body: bytes, at: int, name: str) -> int:
-    """Return where the value of the member at ``at`` begins; it must have that name."""
-    end = _end_of_string(body, at)
-    if msgspec.json.decode(body[at:end]) != name:
-        raise InvalidRequest("The request body gives a name twice.", param=name)
-    return _skip(body, _skip(body, end) + 1)
-
-
-def _skip(body: bytes, at: int) -> int:
-    while at < len(body) and body[at] in _WHITE:
-        at += 1
-    return at
-
-
-def _end_of_string(body: bytes, at: int) -> int:
-    end = at + 1
-    while True:
-        end = body.index(b'"', end)
-        backslashes = 0
-        while body[end - 1 - backslashes] == 0x5C:
-            backslashes += 1
-        end += 1
-        if backslashes % 2 == 0:
-            return end
-
-
-def assemble(fields: Mapping[str, bytes]) -> bytes:
-    """Return a JSON object of these names and raw values, in their order."""
-    members = [msgspec.json.encode(name) + b":" + value for name, value in fields.items()]
-    return b"{" + b",".join(members) + b"}"
+    The decoder keeps a repeated name's first place and last value. So either a name or a value is not what
+    stands in its place, or there are more members than names.
+    """
+    spans: dict[str, tuple[int, int]] = {}
+    position = 0
+    name = ""
+    for name, value in values.items():
+        match = _MEMBER.match(source, position)
+        if match is None:
+            break
+        written, start = match[1], match.end()
+        if written != b'"%b"' % name.encode():
+            if name in known.names and msgspec.json.decode(written) == name:
+                raise InvalidRequest(f"Write {name} without escapes{where}.", param=of or name)
+            if msgspec.json.decode(written) != name:
+                break
+        if not source.startswith(value, start):
+            break
+        position = start + len(value)
+        spans[name] = (start, position)
+    else:
+        if _END.match(source, position) is not None:
+            return spans
+    # What stands here has stood before, or is only the beginning of the last value's first version.
+    match = _MEMBER.match(source, position)
+    repeated = name if match is None else msgspec.json.decode(match[1], type=str)
+    param = of or (repeated if repeated in known.names else None)
+    raise InvalidRequest(f"{_shown(repeated)} is given twice{where}.", param=param)

@@ -4,7 +4,7 @@ Adding one is a line in the table (see CONTRIBUTING.md). Where providers disagre
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from tokenopen.upstream.surface import ReportConvention
@@ -30,9 +30,16 @@ class Provider:
         return self.api_key_header, value.encode()
 
 
-_INSIDE: Final = ReportConvention(output_excludes_reasoning=False, max_tokens_field="max_tokens")
-_APART: Final = ReportConvention(output_excludes_reasoning=True, max_tokens_field="max_tokens")
-_OPENAI: Final = ReportConvention(output_excludes_reasoning=False, max_tokens_field="max_completion_tokens")
+_INSIDE: Final = ReportConvention(
+    output_excludes_reasoning=False, max_tokens_field="max_tokens", takes_usage_option=True
+)
+# docs.x.ai: "reasoning token consumption will be counted separately from completion_tokens"; Gemini's total
+# is larger than input and output as reported.
+_APART: Final = replace(_INSIDE, output_excludes_reasoning=True)
+# Its newer models take no other field.
+_OPENAI: Final = replace(_INSIDE, max_tokens_field="max_completion_tokens")
+# Answers 422 to the option, and reports usage in every stream.
+_MISTRAL: Final = replace(_INSIDE, takes_usage_option=False)
 
 
 def _table() -> Mapping[str, Provider]:
@@ -46,7 +53,7 @@ def _table() -> Mapping[str, Provider]:
             "GEMINI_API_KEY",
             _APART,
         ),
-        ("mistral", "Mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", _INSIDE),
+        ("mistral", "Mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", _MISTRAL),
         ("groq", "Groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", _INSIDE),
         ("deepseek", "DeepSeek", "https://api.deepseek.com", "DEEPSEEK_API_KEY", _INSIDE),
         ("xai", "xAI", "https://api.x.ai/v1", "XAI_API_KEY", _APART),

@@ -1,82 +1,136 @@
-"""Server-sent events: a stream of bytes cut into events, however it arrives in pieces.
+"""Server-sent events: a byte stream cut into events, however it arrives in pieces (WHATWG HTML, 9.2.5).
 
-An event ends with an empty line; lines end with LF, CRLF or CR (WHATWG HTML, 9.2.5).
+Lines end with LF, CR LF or CR, in any mixture; an empty line ends an event. The events of a stream joined
+are the stream, byte for byte.
 """
 
 import re
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 EVENT_BYTES_MAX: Final = 32 * 1024 * 1024
-_END: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\r\n\n|\r\n\r|\r\r\n|\n\r")
+
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+# A CR after a line's end may be half of a CR LF: which, only the next byte tells. A CR after a CR ends the
+# event at once; should LF follow, that is an empty line of the next event, and changes nothing there.
+_END: Final = re.compile(rb"\n\n|\n\r\n|\n\r(?=[^\n])|\r\r")
+_LINE: Final = re.compile(rb"([^\r\n]*)(\r\n|\n|\r|$)")
+# How much of what was searched already may be the beginning of an end.
+_END_BYTES_BEFORE: Final = 3
 
 
 class EventTooLarge(ValueError):
-    """No end of an event within EVENT_BYTES_MAX."""
+    """An event does not end within EVENT_BYTES_MAX."""
 
 
 class EventSplitter:
-    """Cuts a stream into events; each comes with its end, so their sum is the stream."""
+    """Cuts a stream into events. The work is linear in the stream's length, whatever its pieces."""
 
     def __init__(self) -> None:
-        # What has come of an event that has not ended; joined only once its end is there.
-        self._parts: list[bytes] = []
-        self._size = 0
+        self._rest = bytearray()
+        # Streams without CR, nearly all, are searched several times faster.
+        self._has_cr = False
+
+    @property
+    def between_events(self) -> bool:
+        """Whether all that has come so far are whole events."""
+        return not self._rest
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Return the events that are whole now. Raises EventTooLarge."""
-        if self._parts:
-            # An end may lie across the cut; its longest form has four bytes.
-            if not _END.search(self._parts[-1][-3:] + data) and len(data) > 3:
-                return self._keep(data)
-            data = b"".join((*self._parts, data))
-            self._parts.clear()
-            self._size = 0
-        if b"\r" in data:
-            events, rest = _split_mixed(data)
-        else:
-            *whole, rest = data.split(b"\n\n")
-            events = [event + b"\n\n" for event in whole]
-        if rest:
-            self._keep(rest)
+        """Return the events that are whole now, each with the empty line that ends it.
+
+        Raises EventTooLarge.
+        """
+        self._has_cr = self._has_cr or b"\r" in data
+        rest = self._rest
+        if not rest:
+            return self._cut(data, self._find_end(data, 0))
+        searched = max(0, len(rest) - _END_BYTES_BEFORE)
+        rest += data
+        end = self._find_end(rest, searched)
+        if end < 0:
+            self._limit()
+            return []
+        self._rest = bytearray()
+        return self._cut(bytes(rest), end)
+
+    def take_rest(self) -> bytes:
+        """Return what has come of an event that has not ended, and forget it."""
+        rest = bytes(self._rest)
+        self._rest.clear()
+        return rest
+
+    def _find_end(self, data: bytes | bytearray, start: int) -> int:
+        """Return where the next event ends, -1 where none does."""
+        if self._has_cr:
+            match = _END.search(data, start)
+            return -1 if match is None else match.end()
+        found = data.find(b"\n\n", start)
+        return found if found < 0 else found + 2
+
+    def _cut(self, data: bytes, end: int) -> list[bytes]:
+        """Return the events in ``data``, the first of which ends at ``end``; keep the rest."""
+        events = []
+        begin = 0
+        while end >= 0:
+            events.append(data[begin:end])
+            begin, end = end, self._find_end(data, end)
+        self._rest += data[begin:]
+        self._limit()
         return events
 
-    def _keep(self, data: bytes) -> list[bytes]:
-        self._parts.append(data)
-        self._size += len(data)
-        if self._size > EVENT_BYTES_MAX:
-            raise EventTooLarge(f"an event is larger than {EVENT_BYTES_MAX} bytes")
-        return []
-
-    @property
-    def has_rest(self) -> bool:
-        """Tell whether an event has begun that has not ended."""
-        return bool(self._parts)
-
-    @property
-    def rest(self) -> bytes:
-        """What has come of an event that has not ended."""
-        return b"".join(self._parts)
+    def _limit(self) -> None:
+        if len(self._rest) > EVENT_BYTES_MAX:
+            raise EventTooLarge(f"an event is larger than {EVENT_BYTES_MAX:,} bytes")
 
 
-def _split_mixed(data: bytes) -> tuple[list[bytes], bytes]:
-    events = []
-    begin = 0
-    for match in _END.finditer(data):
-        # A CR at the very end may be the first half of CRLF, which the next piece will tell.
-        if match.end() == len(data) and data.endswith(b"\r"):
-            break
-        events.append(data[begin : match.end()])
-        begin = match.end()
-    return events, data[begin:]
+class Event(NamedTuple):
+    """What an event says: its ``event:`` field and its ``data:`` lines joined, empty where it has none."""
+
+    name: bytes
+    data: bytes
 
 
-def data_of(event: bytes) -> bytes:
-    """Return an event's data: its ``data:`` lines joined; empty where it has none."""
-    if event.startswith(b"data: ") and event.count(b"\n") == 2 and b"\r" not in event:
-        return event[6:-2]
-    parts = []
-    for line in re.split(rb"\r\n|\n|\r", event):
-        name, colon, value = line.partition(b":")
-        if name == b"data":
-            parts.append(value.removeprefix(b" ") if colon else b"")
-    return b"\n".join(parts)
+def parse_event(event: bytes) -> Event:
+    """Return what an event says; comments and other fields are left out."""
+    if event.startswith(b"data: ") and b"\n" not in event[:-2] and b"\r" not in event:
+        return Event(b"", event[6:].rstrip(b"\n"))
+    name = b""
+    data: list[bytes] = []
+    for line in (
+        event.removeprefix(_BYTE_ORDER_MARK).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+    ):
+        field, _, value = line.partition(b":")
+        if field == b"data":
+            data.append(value.removeprefix(b" "))
+        elif field == b"event":
+            name = value.removeprefix(b" ")
+    return Event(name, b"\n".join(data))
+
+
+def with_data(event: bytes, data: bytes) -> bytes:
+    """Return an event with other data; its other lines and line ends stay as they are."""
+    pieces = []
+    pending: bytes | None = data
+    for match in _LINE.finditer(event):
+        line, end = match.groups()
+        mark, field = (b"", line) if not line.startswith(_BYTE_ORDER_MARK) else (line[:3], line[3:])
+        if field.partition(b":")[0] != b"data":
+            pieces.append(line + end)
+        elif pending is not None:
+            pieces.append(mark + b"data: " + pending.replace(b"\n", (end or b"\n") + b"data: ") + end)
+            pending = None
+    return b"".join(pieces)
+
+
+def single_line_events(data: bytes) -> Sequence[bytes]:
+    """Return the events without their ends where each is one line and ends with two LF, else nothing.
+
+    That is how nearly every provider writes; it costs a fraction of looking for any other end.
+    """
+    if not data.endswith(b"\n\n") or b"\r" in data:
+        return ()
+    if data.find(b"\n") == len(data) - 2:
+        return (data[:-2],)
+    lines = data.split(b"\n")
+    return () if any(lines[1::2]) else lines[0:-1:2]

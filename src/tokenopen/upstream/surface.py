@@ -44,10 +44,13 @@ class ReportConvention:
 
     ``output_excludes_reasoning``: reasoning units come on top of the reported output (xAI, Gemini's
     OpenAI shape), not inside it (OpenAI). ``max_tokens_field`` is the field that caps the output.
+    ``takes_usage_option``: streams report usage when ``stream_options.include_usage`` asks for it; where
+    not, they do so unasked and the option is refused (Mistral).
     """
 
     output_excludes_reasoning: bool
     max_tokens_field: str
+    takes_usage_option: bool
 
 
 class StreamReader(Protocol):

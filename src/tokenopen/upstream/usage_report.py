@@ -1,93 +1,151 @@
-"""Usage reports in OpenAI's shape, turned into disjoint classes. Pure.
+"""Usage reports in the shape of OpenAI's chat completions, turned into disjoint classes. Pure.
 
-Prompt tokens are reported with their cached, audio and image parts inside; completion tokens with audio
-inside. Whether reasoning is inside too is where providers differ (surface.ReportConvention).
+    prompt_tokens      all input: cached, written to the cache, audio and images inside
+    completion_tokens  all output, audio and images inside; reasoning inside (OpenAI) or on top (xAI, Gemini)
+    total_tokens       tells which: it is the sum of what is charged, or the report cannot be true
+
+Reasoning that is inside stays in the class ``output``, at whose price it is charged. Its own number is not
+looked at then: OpenRouter has reported 11 of 10.
 """
+
+from collections.abc import Mapping
+from typing import Annotated, Final
 
 import msgspec
 
-from tokenopen.core.usage import ImpossibleUsage, Usage, usage_of
+from tokenopen.core.usage import UNITS_MAX, ImpossibleUsage, Usage
 from tokenopen.upstream.surface import ReportConvention
 
-
-class PromptDetails(msgspec.Struct):
-    """Parts of the prompt tokens. Names beyond OpenAI's are OpenRouter's."""
-
-    cached_tokens: int | None = None
-    audio_tokens: int | None = None
-    image_tokens: int | None = None
-    cache_write_tokens: int | None = None
+_Units = Annotated[int, msgspec.Meta(ge=0, le=UNITS_MAX)] | None
 
 
-class CompletionDetails(msgspec.Struct):
-    """Parts of the completion tokens."""
-
-    reasoning_tokens: int | None = None
-    audio_tokens: int | None = None
-    image_tokens: int | None = None
-
-
-class UsageReport(msgspec.Struct):
-    """A ``usage`` object. ``prompt_cache_hit_tokens`` is DeepSeek's, ``num_cached_tokens`` Mistral's."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int | None = None
-    total_tokens: int | None = None
-    prompt_tokens_details: PromptDetails | None = None
-    completion_tokens_details: CompletionDetails | None = None
-    prompt_cache_hit_tokens: int | None = None
-    num_cached_tokens: int | None = None
+class _PromptDetails(msgspec.Struct, gc=False, frozen=True):
+    cached_tokens: _Units = None
+    # OpenAI from gpt-5.6 on, OpenRouter; LiteLLM calls it creation.
+    cache_write_tokens: _Units = None
+    cache_creation_tokens: _Units = None
+    audio_tokens: _Units = None
+    image_tokens: _Units = None
 
 
-def usage_from_report(report: UsageReport, convention: ReportConvention) -> Usage:
-    """Return the report's units by disjoint class.
+class _CompletionDetails(msgspec.Struct, gc=False, frozen=True):
+    reasoning_tokens: _Units = None
+    audio_tokens: _Units = None
+    image_tokens: _Units = None
 
-    Raises ImpossibleUsage where parts exceed their whole, or do not sum to the total that is reported.
+
+class UsageReport(msgspec.Struct, gc=False, frozen=True):
+    """A ``usage`` object, as far as it says how many units were used."""
+
+    prompt_tokens: _Units = None
+    completion_tokens: _Units = None
+    total_tokens: _Units = None
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _CompletionDetails | None = None
+    # DeepSeek
+    prompt_cache_hit_tokens: _Units = None
+    prompt_cache_miss_tokens: _Units = None
+    # Mistral
+    num_cached_tokens: _Units = None
+    # Moonshot
+    cached_tokens: _Units = None
+
+
+_NO_PROMPT_DETAILS: Final = _PromptDetails()
+_NO_COMPLETION_DETAILS: Final = _CompletionDetails()
+_decoder: Final[msgspec.json.Decoder[UsageReport | None]] = msgspec.json.Decoder(UsageReport | None)
+
+
+def read_report(raw: bytes) -> UsageReport | None:
+    """Return a ``usage`` value; None for null. Raises ImpossibleUsage: not whole, negative, not a report."""
+    try:
+        return _decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ImpossibleUsage(f"usage cannot be read: {error}") from None
+
+
+def usage_from_report(report: UsageReport, convention: ReportConvention) -> Usage | None:
+    """Return the units of a report by class, None where it does not say how many there are.
+
+    Raises ImpossibleUsage where parts are more than their whole, or the total is not their sum.
     """
-    prompt = report.prompt_tokens_details or PromptDetails()
-    completion = report.completion_tokens_details or CompletionDetails()
-    cached = prompt.cached_tokens or report.prompt_cache_hit_tokens or report.num_cached_tokens or 0
-    written, audio, image = (
-        prompt.cache_write_tokens or 0,
-        prompt.audio_tokens or 0,
-        prompt.image_tokens or 0,
-    )
-    audio_output, image_output = completion.audio_tokens or 0, completion.image_tokens or 0
-    total_output = report.completion_tokens or 0
-    reasoning = _reasoning_apart(report, completion) if convention.output_excludes_reasoning else 0
-    if report.total_tokens and report.total_tokens != report.prompt_tokens + total_output + reasoning:
-        raise ImpossibleUsage(f"input and output do not sum to the total of {report.total_tokens}")
-    # What is written to a cache and read from it by the same call is reported as both (OpenRouter, for
-    # Gemini's explicit caches). It went in once, and counts as written, the dearer of the two.
-    if cached + written > report.prompt_tokens:
-        cached -= min(cached, written)
-    # What was cached may be the audio or the images themselves; the cheaper class must not be taken twice.
-    plain = report.prompt_tokens - cached - written - audio - image
-    if plain < 0 <= plain + min(cached, audio + image):
-        cached += plain
-        plain = 0
-    if (
-        min(cached, written, audio, image, audio_output, image_output, total_output, reasoning) < 0
-        or plain < 0
-    ):
-        raise ImpossibleUsage(f"the parts of the input do not fit {report.prompt_tokens}")
-    if total_output < audio_output + image_output:
-        raise ImpossibleUsage(f"the parts of the output do not fit {total_output}")
-    return usage_of(
-        input=plain,
-        cached_input=cached,
-        cache_write=written,
-        audio_input=audio,
-        image_input=image,
-        output=total_output - audio_output - image_output,
-        reasoning=reasoning,
-        audio_output=audio_output,
-        image_output=image_output,
-    )
+    prompt, completion, total = report.prompt_tokens, report.completion_tokens, report.total_tokens
+    if (prompt is None or completion is None) and total is None:
+        return None
+    prompt, completion = prompt or 0, completion or 0
+    units = _input_units(report, prompt)
+    details = report.completion_tokens_details or _NO_COMPLETION_DETAILS
+    audio, image = details.audio_tokens or 0, details.image_tokens or 0
+    if audio + image > completion:
+        raise ImpossibleUsage(f"{audio} units of sound and {image} of images in {completion} of output")
+    reasoning = _reasoning_on_top(details.reasoning_tokens or 0, prompt + completion, total, convention)
+    units |= {
+        "output": completion - audio - image,
+        "reasoning": reasoning,
+        "audio_output": audio,
+        "image_output": image,
+    }
+    return _usage(units)
 
 
-def _reasoning_apart(report: UsageReport, completion: CompletionDetails) -> int:
-    """Return the units on top of the output; Gemini tells them only by a total that exceeds the rest."""
-    if report.total_tokens:
-        return report.total_tokens - report.prompt_tokens - (report.completion_tokens or 0)
-    return completion.reasoning_tokens or 0
+def _usage(units: Mapping[str, int]) -> Usage:
+    return Usage({unit_class: count for unit_class, count in units.items() if count})
+
+
+def _input_units(report: UsageReport, prompt: int) -> dict[str, int]:
+    details = report.prompt_tokens_details or _NO_PROMPT_DETAILS
+    hit, miss = report.prompt_cache_hit_tokens, report.prompt_cache_miss_tokens
+    if hit is not None and miss is not None and hit + miss != prompt:
+        raise ImpossibleUsage(f"{hit} units cached and {miss} not, of {prompt} of input")
+    # The same number under the names of different providers; never a sum.
+    cached = details.cached_tokens or hit or report.num_cached_tokens or report.cached_tokens or 0
+    written = details.cache_write_tokens or details.cache_creation_tokens or 0
+    audio, image = details.audio_tokens or 0, details.image_tokens or 0
+    if max(cached, written, audio + image) > prompt:
+        raise ImpossibleUsage(
+            f"{cached} units cached, {written} written to the cache, {audio} of sound and {image} of images "
+            f"in {prompt} of input"
+        )
+    # The parts may overlap, and a unit is charged once. OpenRouter reports what Gemini writes to the cache
+    # as read from it, too: it counts as written, the dearer of the two. What is cached may be sound or
+    # images, and then text is cached before they are.
+    if cached + written > prompt:
+        cached = max(0, cached - written)
+    fresh = prompt - cached - written
+    audio = min(audio, fresh)
+    image = min(image, fresh - audio)
+    return {
+        "input": fresh - audio - image,
+        "cached_input": cached,
+        "cache_write": written,
+        "audio_input": audio,
+        "image_input": image,
+    }
+
+
+def _reasoning_on_top(reported: int, apart: int, total: int | None, convention: ReportConvention) -> int:
+    """Return the reasoning that comes on top of the reported output.
+
+    ``apart`` is input and output as reported. The total decides where there is one: Gemini's endpoint
+    leaves reasoning out of everything else, and xAI's models without reasoning have none on top.
+    """
+    if total is None:
+        return reported if convention.output_excludes_reasoning else 0
+    on_top = total - apart
+    unreported = convention.output_excludes_reasoning and reported == 0 and on_top > 0
+    if on_top not in (0, reported) and not unreported:
+        raise ImpossibleUsage(f"a total of {total} units, of which input and output are {apart}")
+    return on_top
+
+
+def input_usage_from_report(report: UsageReport) -> Usage | None:
+    """Return the units of a report about input alone (embeddings), None where it does not say how many.
+
+    Raises ImpossibleUsage as usage_from_report does.
+    """
+    prompt = report.total_tokens if report.prompt_tokens is None else report.prompt_tokens
+    if prompt is None:
+        return None
+    if report.total_tokens is not None and report.total_tokens != prompt + (report.completion_tokens or 0):
+        raise ImpossibleUsage(f"a total of {report.total_tokens} units, of which input is {prompt}")
+    return _usage(_input_units(report, prompt) | {"output": report.completion_tokens or 0})

@@ -1,33 +1,50 @@
 """Chat streams: which events pass, which wait for the settlement, and what they report.
 
-Withheld from the event with the final usage, or from ``[DONE]``, whichever comes first. A provider may
-repeat running usage in every event: an event that follows with content shows that the one before was not
-the final one, and sets it free.
+    no usage yet      events pass as they come
+    usage reported    it and what follows is withheld
+      then content    that usage was not the final one: what was withheld passes after all
+    [DONE]            the reply is whole: it and all that follows is withheld
+    end of the bytes  the reply is whole as well: providers without these marks end so
+
+Providers that repeat running usage in every event thus stay one event behind; the last report stands.
 """
 
-from typing import Any, Final
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from tokenopen.core.errors import InvalidRequest
 from tokenopen.core.usage import ImpossibleUsage, Usage
-from tokenopen.upstream.json_body import UNREADABLE
-from tokenopen.upstream.sse import EventSplitter, data_of
+from tokenopen.upstream.json_body import KnownNames, read_object
+from tokenopen.upstream.sse import (
+    EVENT_BYTES_MAX,
+    EventSplitter,
+    EventTooLarge,
+    parse_event,
+    single_line_events,
+    with_data,
+)
 from tokenopen.upstream.surface import ReportConvention
-from tokenopen.upstream.usage_report import UsageReport, usage_from_report
+from tokenopen.upstream.usage_report import UsageReport, read_report, usage_from_report
 
+_DATA: Final = b"data: "
 _DONE: Final = b"[DONE]"
-_UNDECODED_BYTES_MAX: Final = 32 * 1024
-_NULL: Final = msgspec.Raw(b"null")
+_NO_NAMES: Final = KnownNames(())
 
 
-class _Delta(msgspec.Struct):
+class _Delta(msgspec.Struct, gc=False):
+    """What can hold something that a model has written; in other events it is all empty."""
+
     content: Any = None
-    refusal: Any = None
-    reasoning: Any = None
-    reasoning_content: Any = None
     tool_calls: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    reasoning_details: Any = None
+    refusal: Any = None
     function_call: Any = None
     audio: Any = None
+    images: Any = None
 
     def has_content(self) -> bool:
         return bool(
@@ -35,168 +52,203 @@ class _Delta(msgspec.Struct):
             or self.tool_calls
             or self.reasoning_content
             or self.reasoning
+            or self.reasoning_details
             or self.refusal
             or self.function_call
             or self.audio
+            or self.images
         )
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     delta: _Delta | None = None
+    # Completions have this instead.
+    text: Any = None
 
 
-class _Groq(msgspec.Struct):
-    usage: msgspec.Raw = _NULL
+class _GroqReport(msgspec.Struct, gc=False):
+    usage: UsageReport | None = None
 
 
-class _Event(msgspec.Struct):
+class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
-    usage: msgspec.Raw = _NULL
-    x_groq: _Groq | None = None
-    error: msgspec.Raw = _NULL
+    usage: UsageReport | None = None
+    x_groq: _GroqReport | None = None
+    error: Any = None
+
+    @property
+    def report(self) -> UsageReport | None:
+        return self.usage if self.usage is not None or self.x_groq is None else self.x_groq.usage
+
+    def has_content(self) -> bool:
+        for choice in self.choices or ():
+            if choice.text or (choice.delta is not None and choice.delta.has_content()):
+                return True
+        return False
 
 
-_event_decoder = msgspec.json.Decoder(_Event)
-_report_decoder = msgspec.json.Decoder(UsageReport | None)
+class _OddChunk(msgspec.Struct, gc=False):
+    """What is read of a chunk in which something has another type than it should."""
+
+    choices: Any = None
+    usage: msgspec.Raw = msgspec.Raw(b"null")
+    error: Any = None
 
 
-def _plain_bytes(data: bytes) -> int:
-    """Return how many bytes at the beginning are whole events without anything that this reader looks for.
+_chunk_decoder: Final = msgspec.json.Decoder(_Chunk)
+_odd_chunk_decoder: Final = msgspec.json.Decoder(_OddChunk)
 
-    Most of a stream is: bytes that hold neither usage, nor an end mark, nor an error need not be decoded to
-    be passed on. ``"usage":null``, which OpenAI puts into every event, is passed over.
-    """
-    end = len(data)
-    for mark in (b"[DONE]", b'"error"', b'"x_groq"'):
-        found = data.find(mark, 0, end)
-        end = found if found >= 0 else end
-    at = data.find(b'"usage"', 0, end)
-    while at >= 0:
-        if not data.startswith(b":null", at + 7):
-            end = at
-            break
-        at = data.find(b'"usage"', at + 12, end)
-    return data.rfind(b"\n\n", 0, end) + 2 if b"\n\n" in data[:end] else 0
+
+def _read_chunk(data: bytes) -> tuple[_Chunk, bytes]:
+    """Return what an event's data says, as far as it can be read, and a usage that is still to be read."""
+    try:
+        try:
+            return _chunk_decoder.decode(data), b"null"
+        except msgspec.ValidationError:
+            odd = _odd_chunk_decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _Chunk(), b"null"
+    return _Chunk(choices=[_Choice()] if odd.choices else [], error=odd.error), bytes(odd.usage)
+
+
+class _Withheld(NamedTuple):
+    """An event that waits. ``event`` is empty for the usage event that was only asked for by us."""
+
+    event: bytes
+    has_content: bool
+    has_usage: bool
 
 
 class ChatStreamReader:
-    """Implements StreamReader."""
+    """Implements StreamReader for chat completions and completions.
+
+    ``feed`` raises EventTooLarge as well, where an event or all that is withheld exceeds EVENT_BYTES_MAX.
+    """
 
     def __init__(self, *, wants_usage: bool, convention: ReportConvention) -> None:
-        self._wants_usage = wants_usage
-        self._convention = convention
-        self._splitter = EventSplitter()
-        # Withheld events, each with whether it is the usage event that only we asked for.
-        self._withheld: list[tuple[bytes, bool]] = []
         self.usage: Usage | None = None
         self.whole = False
         self.failed = False
-        self._content_events = 0
-        # Events that passed without being decoded. Whether they had content is asked only of a stream that
-        # is interrupted, so it is found out then, or when more than a little has gathered.
-        self._undecoded: list[bytes] = []
-        self._undecoded_size = 0
-
-    @property
-    def content_events(self) -> int:
-        self._decode_passed()
-        return self._content_events
-
-    def _decode_passed(self) -> None:
-        for events in self._undecoded:
-            for event in events.split(b"\n\n"):
-                self._content_events += self._read(data_of(event + b"\n\n"))[0]
-        self._undecoded.clear()
-        self._undecoded_size = 0
+        self.content_events = 0
+        self._wants_usage = wants_usage
+        self._convention = convention
+        self._splitter = EventSplitter()
+        self._withheld: list[_Withheld] = []
+        self._withheld_bytes = 0
+        # May pass, but stood before a usage that cannot be true, whose exception was raised instead.
+        self._owed = b""
 
     def feed(self, data: bytes) -> bytes:
         plain = 0
-        if not self._withheld and not self._splitter.has_rest and b"\r" not in data:
-            plain = _plain_bytes(data)
-            if plain:
-                self._pass_undecoded(data[:plain])
-        if plain == len(data):
-            return data
-        passed = [data[:plain]]
+        if not self._withheld and not self._owed and self._splitter.between_events:
+            plain = self._count_plain_bytes(data)
+            if plain == len(data):
+                return data
+        passed = [self._owed, data[:plain]]
+        self._owed = b""
+        impossible: ImpossibleUsage | None = None
         for event in self._splitter.feed(data[plain:]):
-            self._take(event, passed)
+            try:
+                self._take(event, passed)
+            except ImpossibleUsage as error:
+                impossible = error
+        if impossible is not None:
+            self._owed = b"".join(passed)
+            raise impossible
         return b"".join(passed)
 
-    def _pass_undecoded(self, events: bytes) -> None:
-        self._undecoded.append(events)
-        self._undecoded_size += len(events)
-        if self._undecoded_size > _UNDECODED_BYTES_MAX:
-            self._decode_passed()
+    def _count_plain_bytes(self, data: bytes) -> int:
+        """Return for how many bytes there is nothing but events that pass; counts those with content.
+
+        Decoding them costs no more than searching their bytes for what does not pass.
+        """
+        events = single_line_events(data)
+        passing = 0
+        try:
+            for event in events:
+                if not event.startswith(_DATA):
+                    break
+                chunk = _chunk_decoder.decode(event[len(_DATA) :])
+                if chunk.usage is not None or chunk.x_groq is not None or chunk.error is not None:
+                    break
+                passing += 1
+                self.content_events += chunk.has_content()
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            # Whatever it is, it is looked at more closely.
+            pass
+        if passing and passing == len(events):
+            return len(data)
+        return sum(map(len, events[:passing])) + passing * len(b"\n\n")
 
     def _take(self, event: bytes, passed: list[bytes]) -> None:
-        data = data_of(event)
-        if data == _DONE:
-            self.whole = True
-            self._withheld.append((event, False))
-            return
-        content, hidden, reported = self._read(data)
+        """Withhold an event, or add it to what may pass. Raises ImpossibleUsage once that is done."""
+        name, data = parse_event(event)
+        self.whole = self.whole or data.strip() == _DONE
         if self.whole:
-            self._withheld.append((event, False))
+            self._withhold(event)
             return
-        if content and self._withheld:
-            passed += [earlier for earlier, ours in self._withheld if not ours]
-            self._withheld.clear()
-        if reported or self._withheld:
-            self._withheld.append((event, hidden))
-            if content:
-                self._content_events += 1
-            return
-        if content:
-            self._content_events += 1
-        passed.append(event)
-
-    def _read(self, data: bytes) -> tuple[bool, bool, bool]:
-        """Return whether an event has content, is only there because we asked, and reports usage."""
-        if not data:
-            return False, False, False
-        try:
-            event = _event_decoder.decode(data)
-        except UNREADABLE:
-            return False, False, False
-        if event.error != _NULL:
+        if name == b"error":
             self.failed = True
-        content = any(
-            choice.delta is not None and choice.delta.has_content() for choice in event.choices or ()
-        )
-        raw = event.x_groq.usage if event.usage == _NULL and event.x_groq else event.usage
+        chunk, odd_usage = _read_chunk(data)
+        if chunk.error is not None:
+            self.failed = True
+        has_content = chunk.has_content()
+        if has_content:
+            self._release(passed)
+        impossible: ImpossibleUsage | None = None
+        usage: Usage | None = None
         try:
-            report = _report_decoder.decode(raw)
-        except UNREADABLE as error:
-            raise ImpossibleUsage(str(error)) from None
-        if report is None:
-            return content, False, False
-        self.usage = usage_from_report(report, self._convention)
-        return content, event.choices == [] and not self._wants_usage, True
+            report = chunk.report or read_report(odd_usage)
+            usage = None if report is None else usage_from_report(report, self._convention)
+        except ImpossibleUsage as error:
+            impossible = error
+        if usage is None and impossible is None and not self._withheld:
+            self.content_events += has_content
+            passed.append(event)
+            return
+        self.usage = usage or self.usage
+        reports = usage is not None or impossible is not None
+        only_for_us = reports and not chunk.choices and chunk.error is None and not self._wants_usage
+        self._withhold(b"" if only_for_us else event, has_content, has_usage=chunk.usage is not None)
+        if impossible is not None:
+            raise impossible
+
+    def _withhold(self, event: bytes, has_content: bool = False, *, has_usage: bool = False) -> None:
+        self._withheld.append(_Withheld(event, has_content, has_usage))
+        self._withheld_bytes += len(event)
+        if self._withheld_bytes > EVENT_BYTES_MAX:
+            raise EventTooLarge(f"more than {EVENT_BYTES_MAX:,} bytes follow the final usage")
+
+    def _release(self, passed: list[bytes]) -> None:
+        for waiting in self._withheld:
+            passed.append(waiting.event)
+            self.content_events += waiting.has_content
+        self._withheld.clear()
+        self._withheld_bytes = 0
 
     def end(self) -> None:
-        rest = self._splitter.rest
+        rest = self._splitter.take_rest()
         if rest:
-            self._withheld.append((rest, False))
+            passed = [self._owed]
+            # An event without an end is one that clients may drop; what was reported before it stands.
+            with suppress(ImpossibleUsage):
+                self._take(rest, passed)
+            self._owed = b"".join(passed)
+        self.whole = True
 
     def tail(self, cost: str | None) -> bytes:
-        last = max((i for i, (event, _) in enumerate(self._withheld) if b'"usage"' in event), default=None)
-        parts = []
-        for index, (event, ours) in enumerate(self._withheld):
-            if ours:
-                continue
-            priced = index == last and self._wants_usage and cost is not None
-            parts.append(_with_cost(event, cost or "") if priced else event)
-        return b"".join(parts)
+        pieces = [self._owed, *(waiting.event for waiting in self._withheld)]
+        reporting = [place for place, waiting in enumerate(self._withheld, 1) if waiting.has_usage]
+        if reporting and self._wants_usage and cost is not None:
+            pieces[reporting[-1]] = _with_cost(pieces[reporting[-1]], cost)
+        return b"".join(pieces) + self._splitter.take_rest()
 
 
 def _with_cost(event: bytes, cost: str) -> bytes:
-    """Return a usage event with ``usage.cost`` in it; one that cannot be spliced stays as it is."""
+    """Return a usage event with ``usage.cost`` in it, in the place of the provider's own where it has one."""
     try:
-        fields = msgspec.json.decode(data_of(event), type=dict[str, msgspec.Raw])
-        usage = msgspec.json.decode(fields["usage"], type=dict[str, msgspec.Raw])
-    except (*UNREADABLE, KeyError):
+        chunk = read_object(parse_event(event).data, _NO_NAMES)
+        usage = read_object(chunk["usage"], _NO_NAMES)
+    except InvalidRequest:
         return event
-    before = bytes(fields["usage"])
-    usage.pop("cost", None)
-    after = msgspec.json.encode({**usage, "cost": cost})
-    return event.replace(before, after, 1) if before in event else event
+    return with_data(event, chunk.replaced({"usage": usage.replaced({"cost": msgspec.json.encode(cost)})}))

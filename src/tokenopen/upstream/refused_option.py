@@ -1,0 +1,122 @@
+"""Options that are refused, because they change what a call costs or which model answers (invariant I8).
+
+A price is set for a model as its provider serves it by default. What makes the same tokens cost more, adds
+charges that no usage report shows, hands the call to another model, or lets it finish where nobody meters
+it, would be charged wrongly. The names are those of every provider that takes OpenAI's shape, since the
+same field goes to whichever provider carries the model.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from tokenopen.core.errors import InvalidRequest
+from tokenopen.upstream.json_body import JsonObject, KnownNames, read_object
+
+_OTHER_MODEL: Final = "another model than the one named could answer"
+_OTHER_PRICE: Final = "it changes the price"
+_SEARCH: Final = "searches are billed apart"
+_HOSTED_TOOL: Final = "hosted tools are billed apart"
+_LATER: Final = "the reply would come later and by another way"
+_UNSEEN_INPUT: Final = "it adds input that is not in the request"
+_ELSEWHERE: Final = "it sends the call elsewhere"
+
+REFUSED_OPTIONS: Final[Mapping[str, str]] = {
+    # OpenAI, Azure
+    "web_search_options": _SEARCH,
+    "background": _LATER,
+    "data_sources": _UNSEEN_INPUT,
+    # Anthropic
+    "speed": _OTHER_PRICE,
+    "inference_geo": _OTHER_PRICE,
+    "mcp_servers": _HOSTED_TOOL,
+    # Gemini
+    "extra_body": "its options are not checked here",
+    "cached_content": _UNSEEN_INPUT,
+    # OpenRouter, Vercel
+    "models": _OTHER_MODEL,
+    "route": _OTHER_MODEL,
+    "preset": _OTHER_MODEL,
+    "provider": "which provider answers is decided here, and changes the price",
+    "providerOptions": "which provider answers is decided here, and changes the price",
+    "plugins": "plugins are billed apart",
+    "transforms": "the model would not get the request that was checked",
+    # xAI
+    "search_parameters": _SEARCH,
+    "deferred": _LATER,
+    # Groq
+    "compound_custom": _HOSTED_TOOL,
+    # Qwen, Perplexity and others that search on request
+    "enable_search": _SEARCH,
+    "web_search": _SEARCH,
+    # LiteLLM and other gateways
+    "fallbacks": _OTHER_MODEL,
+    "context_window_fallbacks": _OTHER_MODEL,
+    "content_policy_fallbacks": _OTHER_MODEL,
+    "user_config": _ELSEWHERE,
+    "api_base": _ELSEWHERE,
+    "base_url": _ELSEWHERE,
+    "api_key": _ELSEWHERE,
+}
+
+# Names under which providers sell the service that list prices are for; Groq says on_demand.
+_STANDARD_SERVICE: Final = frozenset({"auto", "default", "standard", "standard_only", "on_demand"})
+# An empty object is not among them: an empty web_search_options asks for searches.
+_NOTHING_ASKED: Final = frozenset({b"null", b"false", b"[]"})
+# Tools that the caller runs; every other type is run by the provider, for a charge of its own.
+_CALLERS_TOOLS: Final = frozenset({"function", "custom"})
+
+OPTION_NAMES: Final = frozenset(REFUSED_OPTIONS) | {"service_tier", "tools"}
+_TOOL_NAMES: Final = KnownNames({"type", "function"})
+
+_items_decoder: Final = msgspec.json.Decoder(list[msgspec.Raw] | None)
+_text_decoder: Final = msgspec.json.Decoder(str | None)
+
+
+def refuse_options(fields: JsonObject) -> None:
+    """Raise InvalidRequest for an option that the model's price does not cover."""
+    for name in sorted(fields.keys() & REFUSED_OPTIONS.keys()):
+        if fields[name] not in _NOTHING_ASKED:
+            raise InvalidRequest(f"{name} is not offered here: {REFUSED_OPTIONS[name]}.", param=name)
+    if "service_tier" in fields:
+        _refuse_service(fields)
+    if "tools" in fields:
+        _refuse_hosted_tools(fields)
+
+
+def _refuse_service(fields: JsonObject) -> None:
+    try:
+        service = _text_decoder.decode(fields.view("service_tier"))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        service = ""
+    if service is not None and service not in _STANDARD_SERVICE:
+        raise InvalidRequest(
+            'service_tier may only be "auto" or "default" here: others have prices of their own.',
+            param="service_tier",
+        )
+
+
+def _refuse_hosted_tools(fields: JsonObject) -> None:
+    try:
+        tools = _items_decoder.decode(fields.view("tools")) or ()
+    except msgspec.DecodeError:
+        raise InvalidRequest("tools must be an array of objects.", param="tools") from None
+    for raw in tools:
+        tool = read_object(bytes(raw), _TOOL_NAMES, of="tools")
+        if not _is_callers_tool(tool):
+            raise InvalidRequest(
+                "Only tools of type function or custom are offered here, which the caller runs: "
+                f"{_HOSTED_TOOL}.",
+                param="tools",
+            )
+
+
+def _is_callers_tool(tool: JsonObject) -> bool:
+    if "type" not in tool:
+        # Mistral takes functions without a type.
+        return "function" in tool
+    try:
+        return _text_decoder.decode(tool.view("type")) in _CALLERS_TOOLS
+    except msgspec.DecodeError:
+        return False
