@@ -82,20 +82,24 @@ class _Write:
     """One kind of write: ``sql`` takes its rows from ``{rows}``, whose columns are given as name and type."""
 
     name: str
-    columns: str
+    columns: Sequence[Sequence[str]]
     sql: str
 
-    @property
-    def types(self) -> list[str]:
-        return [column.split()[1] for column in self.columns.split(",")]
+
+def _columns(text: str) -> Sequence[Sequence[str]]:
+    return [column.split() for column in text.split(",")]
 
 
 INSERT_CALLS: Final = _Write(
     name="inserted_calls",
-    columns="""id text, account_id text, user_id text, key_id text, group_id text, group_revision_id text,
-      entitlement_id text, model text, price_revision_id text, surface text, stream boolean, worker_id text,
-      hold bigint, multiplier_ppm bigint, multiplier_rule text, requests_per_minute bigint,
-      requests_per_day bigint, day_ordinal integer, admitted_at_ms bigint""",
+    columns=_columns(
+        """
+        id text, account_id text, user_id text, key_id text, group_id text, group_revision_id text,
+        entitlement_id text, model text, price_revision_id text, surface text, stream boolean,
+        worker_id text, hold bigint, multiplier_ppm bigint, multiplier_rule text,
+        requests_per_minute bigint, requests_per_day bigint, day_ordinal integer, admitted_at_ms bigint
+        """
+    ),
     sql="""
       INSERT INTO calls (id, account_id, user_id, key_id, group_id, group_revision_id, entitlement_id, model,
         price_revision_id, surface, stream, worker_id, hold, multiplier_ppm, multiplier_rule,
@@ -105,8 +109,12 @@ INSERT_CALLS: Final = _Write(
 )
 UPSERT_WINDOWS: Final = _Write(
     name="counted_windows",
-    columns="""newest_second bigint, slots bytea, day_ordinal integer, day_count bigint, account_id text,
-      group_id text""",
+    columns=_columns(
+        """
+        newest_second bigint, slots bytea, day_ordinal integer, day_count bigint, account_id text,
+        group_id text
+        """
+    ),
     sql="""
       INSERT INTO rate_windows (newest_second, slots, day_ordinal, day_count, account_id, group_id)
       SELECT new.* FROM {rows}
@@ -115,10 +123,14 @@ UPSERT_WINDOWS: Final = _Write(
 )
 RESOLVE_CALLS: Final = _Write(
     name="resolved_calls",
-    columns="""state text, charge bigint, absorbed bigint, resolved_at_ms bigint, end_reason text, usage text,
-      usage_source text, prices text, input_units bigint, output_units bigint, upstream_id text,
-      attempts text, status integer, flag text, first_byte_ms integer, duration_ms integer,
-      account_id text, id text""",
+    columns=_columns(
+        """
+        state text, charge bigint, absorbed bigint, resolved_at_ms bigint, end_reason text, usage text,
+        usage_source text, prices text, input_units bigint, output_units bigint, upstream_id text,
+        attempts text, status integer, flag text, first_byte_ms integer, duration_ms integer,
+        account_id text, id text
+        """
+    ),
     sql="""
       UPDATE calls SET state = new.state, charge = new.charge, absorbed = new.absorbed,
         resolved_at_ms = new.resolved_at_ms, end_reason = new.end_reason, usage = new.usage,
@@ -130,8 +142,12 @@ RESOLVE_CALLS: Final = _Write(
 )
 INSERT_ENTRIES: Final = _Write(
     name="inserted_entries",
-    columns="""account_id text, number bigint, id text, kind text, amount bigint, balance_after bigint,
-      call_id text, reason text, created_at_ms bigint""",
+    columns=_columns(
+        """
+        account_id text, number bigint, id text, kind text, amount bigint, balance_after bigint,
+        call_id text, reason text, created_at_ms bigint
+        """
+    ),
     sql="""
       INSERT INTO ledger_entries (account_id, number, id, kind, amount, balance_after, call_id, reason,
         created_at_ms)
@@ -139,8 +155,12 @@ INSERT_ENTRIES: Final = _Write(
 )
 UPSERT_USAGE_HOURS: Final = _Write(
     name="added_usage",
-    columns="""account_id text, hour integer, key_id text, group_id text, model text, calls bigint,
-      input_units bigint, output_units bigint, charge bigint, absorbed bigint""",
+    columns=_columns(
+        """
+        account_id text, hour integer, key_id text, group_id text, model text, calls bigint,
+        input_units bigint, output_units bigint, charge bigint, absorbed bigint
+        """
+    ),
     sql="""
       INSERT INTO usage_hours AS total (account_id, hour, key_id, group_id, model, calls, input_units,
         output_units, charge, absorbed)
@@ -152,7 +172,7 @@ UPSERT_USAGE_HOURS: Final = _Write(
 )
 UPDATE_ACCOUNTS: Final = _Write(
     name="updated_accounts",
-    columns="balance bigint, held bigint, newest_ms bigint, entry_count bigint, id text",
+    columns=_columns("balance bigint, held bigint, newest_ms bigint, entry_count bigint, id text"),
     sql="""
       UPDATE accounts SET balance = new.balance, held = new.held, newest_ms = new.newest_ms,
         entry_count = new.entry_count
@@ -160,7 +180,7 @@ UPDATE_ACCOUNTS: Final = _Write(
 )
 UPDATE_KEYS: Final = _Write(
     name="updated_keys",
-    columns="spent bigint, held bigint, last_used_at_ms bigint, id text",
+    columns=_columns("spent bigint, held bigint, last_used_at_ms bigint, id text"),
     sql="""
       UPDATE api_keys SET spent = new.spent, held = new.held, last_used_at_ms = new.last_used_at_ms
       FROM {rows} WHERE api_keys.id = new.id""",
@@ -168,7 +188,7 @@ UPDATE_KEYS: Final = _Write(
 # Apart from the others: one batch may settle a call and give it back, and a statement changes a row once.
 REFUND_CALLS: Final = _Write(
     name="refunded_calls",
-    columns="refund bigint, account_id text, id text",
+    columns=_columns("refund bigint, account_id text, id text"),
     sql="""
       UPDATE calls SET refunded = refunded + new.refund
       FROM {rows} WHERE calls.account_id = new.account_id AND calls.id = new.id""",
@@ -180,10 +200,10 @@ def _statement(label: str, writes: Sequence[_Write]) -> str:
     parts = []
     first = 1
     for write in writes:
-        arrays = ", ".join(f"${first + index}::{kind}[]" for index, kind in enumerate(write.types))
-        names = ", ".join(column.split()[0] for column in write.columns.split(","))
+        arrays = ", ".join(f"${first + index}::{kind}[]" for index, (_, kind) in enumerate(write.columns))
+        names = ", ".join(name for name, _ in write.columns)
         parts.append(f"{write.name} AS ({write.sql.format(rows=f'unnest({arrays}) AS new ({names})')})")
-        first += len(write.types)
+        first += len(write.columns)
     return f"/* till: {label} */ WITH {', '.join(parts)} SELECT 1"
 
 
@@ -210,7 +230,7 @@ async def post_batch(connection: Any, batch: Batch, clock: Clock | None) -> tupl
     accounts = await connection.fetch(LOCK_ACCOUNTS, concerned.accounts)
     windows = list({(item.facts.account_id, item.facts.group_id) for item in batch.admissions})
     rows = await connection.fetch(
-        READ_BOOKS, concerned.keys, *_columns(windows, 2), *_columns(concerned.calls, 2)
+        READ_BOOKS, concerned.keys, *_turned(windows, 2), *_turned(concerned.calls, 2)
     )
     books = _books(batch, accounts, rows)
     if clock is not None:
@@ -221,8 +241,8 @@ async def post_batch(connection: Any, batch: Batch, clock: Clock | None) -> tupl
     return decided.answer, decided.written
 
 
-def _columns(rows: Rows, count: int) -> Sequence[Sequence[Any]]:
-    """Return rows by their columns, as arrays are sent."""
+def _turned(rows: Rows, count: int) -> Sequence[Sequence[Any]]:
+    """Return rows by their columns, so many, as arrays are sent."""
     return list(zip(*rows, strict=True)) if rows else [()] * count
 
 
@@ -275,4 +295,4 @@ async def _write(connection: Any, books: Books, decided: Decided) -> None:
 
 
 def _arrays(write: _Write, rows: Rows) -> Sequence[Sequence[Any]]:
-    return _columns(rows, len(write.types))
+    return _turned(rows, len(write.columns))
