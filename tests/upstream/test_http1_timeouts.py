@@ -123,7 +123,7 @@ async def test_who_reads_late_is_not_told_that_the_provider_stood_still(
         await connection.send(b"def")
 
     server = await serve(script)
-    reply = await upstream.send(a_request(server.url, idle_timeout_ms=200))
+    reply = await upstream.send(a_request(server.url, first_byte_timeout_ms=100, idle_timeout_ms=200))
     await asyncio.sleep(0.25)
     assert await read_all(reply) == b"abcdef"
 

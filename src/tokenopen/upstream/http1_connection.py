@@ -120,7 +120,7 @@ class Connection(asyncio.Protocol):
                 await self._write_pieces(head, body, first_byte_timeout_s)
             while self.state is WAITING:
                 await self.changed(first_byte_timeout_s)
-        except asyncio.CancelledError:
+        except BaseException:
             self.close()
             raise
         if not self.status:

@@ -119,19 +119,24 @@ class Connector:
             await tunnel.open(proxy.connect_request(origin))
             connection = new_connection()
             connection.connection_made(transport)
-            if origin.scheme == "http":
+            if origin.scheme == "https":
+                connection.connection_made(await self._secure(transport, connection, origin))
+            else:
                 transport.set_protocol(connection)
-                return connection
-            secured = await loop.start_tls(
-                transport, connection, self._tls_context, server_hostname=origin.host
-            )
-            if secured is None:
-                raise ConnectionResetError("the proxy closed the tunnel")  # noqa: TRY301 closed like any other
-            connection.connection_made(secured)
         except BaseException:
             transport.abort()
             raise
         return connection
+
+    async def _secure(
+        self, transport: asyncio.Transport, connection: Connection, origin: Origin
+    ) -> asyncio.Transport:
+        secured = await asyncio.get_running_loop().start_tls(
+            transport, connection, self._tls_context, server_hostname=origin.host
+        )
+        if secured is None:
+            raise ConnectionResetError("the proxy closed the tunnel")
+        return secured
 
 
 async def _resolve(origin: Origin) -> Sequence[Address]:
@@ -153,6 +158,8 @@ class _Tunnel(asyncio.Protocol):
         """Ask for a tunnel; return once it is there. Raises ConnectionError."""
         self._transport.write(request)
         await self._opened
+        if self._transport.is_closing():
+            raise ConnectionResetError("the proxy closed the tunnel")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
