@@ -45,8 +45,8 @@ class TillCalls:
         assert isinstance(caller, Caller)
         return caller
 
-    async def admit(self, *, hold: int = 10**6, model: str = MODEL, surface: str = "chat") -> Admission:
-        """Admit one call that holds exactly so much."""
+    async def admission(self, *, hold: int = 10**6, model: str = MODEL, surface: str = "chat") -> Admission:
+        """Return a call that asks to be admitted and would hold exactly so much."""
         catalog = await self.storage.load_catalog()
         caller = await self.find_caller()
         now_ms = self.clock.now_ms()
@@ -64,7 +64,7 @@ class TillCalls:
             price_revision_id=price.id,
             terms=resolve_terms(caller.group.revision_at(now_ms), caller.entitlement_at(now_ms), model),
         )
-        admission = Admission(
+        return Admission(
             facts=facts,
             quote=Quote(
                 fixed_scaled=hold * 10**12,
@@ -81,6 +81,10 @@ class TillCalls:
             group_name=caller.group.name,
             support_contact="",
         )
+
+    async def admit(self, *, hold: int = 10**6, model: str = MODEL, surface: str = "chat") -> Admission:
+        """Admit one call that holds exactly so much."""
+        admission = await self.admission(hold=hold, model=model, surface=surface)
         answer = await self.storage.post(Batch(resolutions=(), admissions=[admission]))
         assert isinstance(answer.admissions[0], Admitted), answer.admissions[0]
         return admission
@@ -102,6 +106,18 @@ class TillCalls:
         upstream_id: str | None = None,
     ) -> Resolved:
         """Charge a call for its usage, as the gateway does."""
+        outcome = await self.outcome(admission, units, attempts=attempts, upstream_id=upstream_id)
+        return await self.resolve(admission, outcome)
+
+    async def outcome(
+        self,
+        admission: Admission,
+        units: Mapping[str, int],
+        *,
+        attempts: str | None = None,
+        upstream_id: str | None = None,
+    ) -> Outcome:
+        """Return how a call ends that is charged for its usage."""
         catalog = await self.storage.load_catalog()
         facts = admission.facts
         revision = next(
@@ -111,23 +127,20 @@ class TillCalls:
         )
         usage = Usage(units)
         prices = revision.prices_for(usage.input_units)
-        return await self.resolve(
-            admission,
-            Outcome(
-                resolution="settle",
-                end_reason="completed",
-                due=charge_for(usage, prices, multiplier_ppm=facts.terms.multiplier_ppm),
-                usage_json=msgspec.json.encode(usage.units).decode(),
-                usage_source=usage.source,
-                prices_json=msgspec.json.encode(prices).decode(),
-                input_units=usage.input_units,
-                output_units=usage.output_units,
-                upstream_id=upstream_id,
-                attempts_json=attempts,
-                status=200,
-                first_byte_ms=5,
-                duration_ms=20,
-            ),
+        return Outcome(
+            resolution="settle",
+            end_reason="completed",
+            due=charge_for(usage, prices, multiplier_ppm=facts.terms.multiplier_ppm),
+            usage_json=msgspec.json.encode(usage.units).decode(),
+            usage_source=usage.source,
+            prices_json=msgspec.json.encode(prices).decode(),
+            input_units=usage.input_units,
+            output_units=usage.output_units,
+            upstream_id=upstream_id,
+            attempts_json=attempts,
+            status=200,
+            first_byte_ms=5,
+            duration_ms=20,
         )
 
     async def void(self, admission: Admission, end_reason: EndReason = "upstream_failed") -> Resolved:
