@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from contextlib import closing
+from typing import Any
 
 import pytest
 from tests.upstream.conftest import Serve
@@ -147,6 +148,44 @@ async def test_a_connection_that_was_reset_while_it_rested_is_not_used(
         assert await call(upstream, server.url) == b'{"ok":true}'
         await server.until_over(number)
         await asyncio.sleep(0.02)
+
+
+async def test_connections_that_were_closed_while_they_rested_are_forgotten(
+    upstream: Http1Upstream, serve: Serve
+) -> None:
+    server = await serve(lambda connection: connection.answer(json_reply()))
+    await asyncio.gather(*[call(upstream, server.url) for _ in range(5)])
+    await server.until_over(5)
+    await asyncio.sleep(0.02)
+    [pool] = upstream._pools.values()
+    assert not pool._resting
+    assert not pool._open
+
+
+async def test_a_connection_that_is_closed_as_soon_as_it_is_open_was_not_reached(
+    upstream: Http1Upstream, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It happens between the loop's turns; here there is time for it."""
+    connect = upstream._connector.connect
+
+    async def connect_slowly(*arguments: Any) -> Any:
+        connection = await connect(*arguments)
+        await asyncio.sleep(0.05)
+        return connection
+
+    async def script(connection: RawConnection) -> None:
+        if server.accepted == 2:
+            connection.reset()
+        elif server.accepted == 3:
+            await connection.send(json_reply(b"too early"))
+            await connection.until_gone()
+
+    monkeypatch.setattr(upstream._connector, "connect", connect_slowly)
+    server = await serve(script)
+    for _ in range(3):
+        with pytest.raises(NotReached, match="as soon as it was open"):
+            await upstream.send(a_request(server.url))
+    assert server.accepted == 3
 
 
 async def test_bytes_on_a_resting_connection_close_it(upstream: Http1Upstream, serve: Serve) -> None:

@@ -157,6 +157,5 @@ def _is_public(address: Address) -> bool:
     return (
         address.is_global
         and not address.is_multicast
-        and not address.is_reserved
         and not any(address in network for network in _NOT_PUBLIC)
     )
