@@ -1,7 +1,7 @@
 """Estimate: a hold covers every bill that the call can come to, and is no larger than it has to be."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import pytest
@@ -20,7 +20,7 @@ from tests.core.strategies import (
 )
 from tokenopen.core.catalog import PriceRevision, Prices, PriceStep, resolve_prices
 from tokenopen.core.charge import charge_for
-from tokenopen.core.estimate import Quote, estimated_usage, input_bound, quote_for
+from tokenopen.core.estimate import MAXIMUM_BYTES, Quote, estimated_usage, input_bound, quote_for
 from tokenopen.core.money import Nanocredits, parse_amount, parse_price
 from tokenopen.core.usage import Usage
 
@@ -151,7 +151,7 @@ def test_a_step_that_the_input_cannot_reach_is_not_held_for_and_a_cheaper_one_do
 def test_the_affordable_maximum_is_exactly_the_largest_that_fits(
     call: QuotedCall, data: st.DataObject
 ) -> None:
-    quote, choices = call.quote, call.choices
+    quote, choices = replace(call.quote, naming_scaled=0), call.choices
     most = quote.output_units // choices
     near = data.draw(st.integers(0, most), label="a maximum per choice")
     around = quote.hold(near * choices)
@@ -180,7 +180,7 @@ def test_the_affordable_maximum_equals_a_search_through_every_maximum() -> None:
         multiplier_ppm=850_000,
         input_units=11,
         model_max_output=9,
-        requested_max_output=None,
+        requested_max_output=9,
         default_max_output=9,
         choices=2,
     )
@@ -297,3 +297,23 @@ def test_an_interrupted_call_is_estimated_by_a_sixth_of_its_text_unless_its_inpu
     usage = estimated_usage(text_bytes=text_bytes, output_units=output_units, reported_input_units=reported)
     assert dict(usage) == expected
     assert usage.source == "estimated"
+
+
+def test_the_affordable_maximum_leaves_room_for_naming_it() -> None:
+    """A caller who named none writes it into the body to ask again, which makes the input longer."""
+    prices = resolve_prices({"input": Nanocredits(1_000_000), "output": Nanocredits(1_000_000)})
+
+    def quote(requested: int | None, input_units: int) -> Quote:
+        return quote_for(
+            revision_of(prices),
+            multiplier_ppm=1_000_000,
+            input_units=input_units,
+            model_max_output=1_000,
+            requested_max_output=requested,
+            default_max_output=1_000,
+            choices=1,
+        )
+
+    affordable = quote(None, 100).affordable_output_tokens(Nanocredits(500))
+    assert affordable == 500 - 100 - MAXIMUM_BYTES
+    assert quote(affordable, 100 + MAXIMUM_BYTES).hold(affordable) <= 500

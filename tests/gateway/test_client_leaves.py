@@ -94,11 +94,6 @@ async def test_leaving_before_the_first_event_closes_the_stream_and_costs_nothin
         pytest.param(report(), id="a withheld event"),
     ],
 )
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="what came from the provider is taken for what reached the caller",
-)
 async def test_leaving_while_nothing_has_passed_yet_costs_nothing(
     world: World, read_on_shortly: None, first: bytes
 ) -> None:
@@ -205,11 +200,6 @@ async def test_leaving_a_stream_that_goes_on_for_too_long_does_not_keep_the_prov
     await world.assert_sound()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="events that came after the caller had left are counted as delivered",
-)
 async def test_an_estimate_counts_the_events_that_were_delivered(world: World, read_on_shortly: None) -> None:
     """DESIGN 4, Interrupted calls: output = delivered events with content."""
     caller = world.caller(ask_stream())
@@ -251,9 +241,6 @@ async def test_a_caller_that_reads_nothing_for_a_minute_is_gone(
     await assert_charged(world, await world.call_row(caller), CHARGE, source="reported")
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="the request is kept until the caller leaves by itself"
-)
 async def test_the_connection_of_a_caller_that_reads_nothing_is_closed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -264,7 +251,6 @@ async def test_the_connection_of_a_caller_that_reads_nothing_is_closed(
     assert caller.cut
 
 
-@pytest.mark.xfail(strict=True, raises=TimeoutError, reason="the head is sent without a limit of time")
 async def test_a_caller_that_does_not_even_read_the_head_is_gone_after_a_minute(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

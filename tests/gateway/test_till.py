@@ -301,9 +301,6 @@ async def test_closing_does_not_wait_for_a_database_that_is_away(
     assert (await world.only_call())["state"] == "held"
 
 
-@pytest.mark.xfail(
-    strict=True, raises=TimeoutError, reason="the batch with the unknown outcome is all that the till tries"
-)
 async def test_calls_are_refused_while_the_database_goes_away_in_the_middle_of_a_commit(
     world: World, till: Till, items: TillItems
 ) -> None:
@@ -320,7 +317,6 @@ async def test_calls_are_refused_while_the_database_goes_away_in_the_middle_of_a
         await waiting
 
 
-@pytest.mark.xfail(strict=True, raises=TimeoutError, reason="nothing ends the search for an unknown outcome")
 async def test_closing_does_not_wait_for_a_database_that_went_away_in_the_middle_of_a_commit(
     world: World, till: Till, items: TillItems
 ) -> None:

@@ -154,9 +154,6 @@ async def test_a_credential_that_cannot_be_opened_is_no_secret_told_and_costs_no
     await world.assert_sound()
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="a credential that cannot be opened ends the call as a bug"
-)
 async def test_an_upstream_whose_credential_cannot_be_opened_is_followed_by_the_next_one(
     world: World,
 ) -> None:

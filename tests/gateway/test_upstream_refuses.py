@@ -161,9 +161,6 @@ async def test_embeddings_are_forwarded_and_charged_by_their_input(world: World)
     await world.assert_sound()
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="refusals after admission carry neither group nor limits"
-)
 @pytest.mark.parametrize(
     "script", [provider_error(500), failing(FirstByteTimeout("late"))], ids=["502", "504"]
 )

@@ -109,9 +109,6 @@ async def test_two_instants_that_follow_each_other_both_bind(world: World, insta
     Expected(charge=0).check(await world.call(ask()))
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="only the key's own group ends what is cached of a caller"
-)
 async def test_a_refusal_names_the_groups_that_have_the_model_now(world: World, instant_ms: int) -> None:
     await world.create_group("rising")
     await world.change_group({"allowed_models": (OTHER_MODEL,)}, slug="rising", at_ms=instant_ms)

@@ -325,9 +325,6 @@ async def test_after_its_lease_has_lapsed_a_worker_admits_under_a_new_id_only(wo
     assert sorted(row["worker_id"] for row in await world.rows("calls")) == [first, world.gateway.worker.id]
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="nothing looks at the lease until it is renewed the next time"
-)
 async def test_a_call_that_comes_before_a_lapsed_lease_was_noticed_is_no_orphan(world: World) -> None:
     """The machine was asleep: the first call after that must not be taken for one of a dead process."""
     world.clock.move(milliseconds=LEASE_MS + 1)

@@ -14,11 +14,6 @@ class CutShort(Exception):
     """What stands for the process being killed."""
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="sqlite3 commits before every CREATE TABLE where it is left to itself (storage/migrate.py)",
-)
 def test_a_migration_that_is_cut_short_is_carried_out_by_the_next_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,7 +68,7 @@ def test_no_float_is_near_money() -> None:
             is_call = isinstance(node, ast.Name) and node.id == "float"
             is_division = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)
             if is_float or is_call or is_division:
-                found.append(f"{name_of(path)}:{node.lineno}")
+                found.append(f"{name_of(path)}: {ast.unparse(node)}")
     assert not found, f"use integers: {found}"
 
 

@@ -12,10 +12,18 @@ from tokenopen.api.receipt import show_receipt
 from tokenopen.control.receipt import get_receipt
 from tokenopen.core.admission import limit_uses
 from tokenopen.core.catalog import Model
-from tokenopen.core.errors import ModelNotAllowed, NotFound
+from tokenopen.core.errors import NotFound
 from tokenopen.core.money import format_amount, format_multiplier, format_rate
 from tokenopen.core.rate_limit import LimitUse, day_at
-from tokenopen.core.terms import display_multiplier, limits_for, multiplier_for
+from tokenopen.core.terms import (
+    allowed_models,
+    allows,
+    base_multiplier,
+    display_multiplier,
+    limits_for,
+    model_multipliers,
+    multiplier_for,
+)
 from tokenopen.gateway.check import check_caller, find_allowed_model
 from tokenopen.gateway.directory import Directory, Resolved
 from tokenopen.ports.storage import Storage
@@ -52,12 +60,13 @@ class CallerApi:
         resolved = await self._find(key_hash, address)
         if name:
             return _model_json(resolved, find_allowed_model(resolved, name))
-        found = []
-        for model in resolved.catalog.list_offered(resolved.as_of_ms):
-            try:
-                found.append(_model_json(resolved, find_allowed_model(resolved, model.name)))
-            except ModelNotAllowed:
-                continue
+        caller, now_ms = resolved.caller, resolved.as_of_ms
+        policy, entitlement = caller.group.revision_at(now_ms).policy, caller.entitlement_at(now_ms)
+        found = [
+            _model_json(resolved, model)
+            for model in resolved.catalog.list_offered(now_ms)
+            if allows(policy, entitlement, model.name) and not caller.key.narrows_away(model.name)
+        ]
         return {"object": "list", "data": found}
 
     async def _key(self, key_hash: bytes, rest: str, address: str) -> Json:
@@ -80,8 +89,7 @@ class CallerApi:
             now_ms=now_ms,
             day=day,
         )
-        multiplier_ppm, rule = multiplier_for(policy, entitlement, "")
-        extra = () if entitlement is None else entitlement.extra_models
+        multiplier_ppm, rule = base_multiplier(policy, entitlement)
         return {
             "name": caller.key.name,
             "group": {"slug": caller.group.slug, "name": caller.group.name},
@@ -89,9 +97,10 @@ class CallerApi:
             "multiplier_rule": rule,
             "display_multiplier": display_multiplier(policy, entitlement, custom=caller.group.custom_terms),
             "model_multipliers": {
-                pattern: format_multiplier(value) for pattern, value in policy.model_multipliers.items()
+                pattern: format_multiplier(value)
+                for pattern, value in model_multipliers(policy, entitlement).items()
             },
-            "allowed_models": [*policy.allowed_models, *extra],
+            "allowed_models": allowed_models(policy, entitlement),
             "models": caller.key.models,
             "limits": {
                 "requests_per_minute": _limit_json(minute, window.used_minute, now_ms),

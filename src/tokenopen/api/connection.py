@@ -22,7 +22,6 @@ class AsgiConnection:
         self._abort: _AbortOnLeave | None = None
         self.address = address
         self.gone = False
-        self._in_parts = False
         self.started = False
         self.finished = False
 
@@ -50,23 +49,16 @@ class AsgiConnection:
     async def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Send the reply's head."""
         self.started = True
-        if not self.gone:
-            await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._put({"type": "http.response.start", "status": status, "headers": headers})
 
     async def send(self, data: bytes) -> None:
         """Send a part of the body, more of which follows."""
-        self._in_parts = True
         await self._put({"type": "http.response.body", "body": data, "more_body": True})
 
     async def finish(self, data: bytes) -> None:
         """Send the last part of the body."""
         self.finished = True
-        message: Message = {"type": "http.response.body", "body": data, "more_body": False}
-        if self._in_parts:
-            await self._put(message)
-        elif not self.gone:
-            # Right after the head nothing can be waiting to be read.
-            await self._send(message)
+        await self._put({"type": "http.response.body", "body": data, "more_body": False})
 
     def cut(self) -> None:
         """Leave the reply unfinished; the server then closes the connection."""

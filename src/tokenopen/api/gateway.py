@@ -1,6 +1,6 @@
 """The callers' API: a raw ASGI callable, since its cost is paid by every call.
 
-Order of refusals: path and method, key (its checksum before any I/O), then the body.
+Order of refusals: the key (its checksum before any I/O, then whether it exists), path and method, the body.
 """
 
 import asyncio
@@ -81,6 +81,7 @@ class GatewayApi:
             if surface is None or scope["method"] != "POST":
                 await self._look_up(scope, connection, key_hash, call_id)
                 return
+            await self._gateway.directory.find(key_hash)
             body = await _read_body(scope, receive)
         except _Gone:
             return
@@ -94,11 +95,26 @@ class GatewayApi:
         task = asyncio.create_task(self._run(call, connection))
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
+        handler = asyncio.current_task()
+        assert handler is not None
+        listening = True
+
+        def stop_listening(_task: asyncio.Task[None]) -> None:
+            if listening and not connection.finished:
+                handler.cancel()
+
+        task.add_done_callback(stop_listening)
         try:
             # A disconnect also comes when the reply has been sent.
             while (await receive())["type"] != "http.disconnect":
                 pass
+        except asyncio.CancelledError:
+            # The call ended without the reply's end: returning makes the server close the connection.
+            if not task.done():
+                raise
+            handler.uncancel()
         finally:
+            listening = False
             # Also where the server ends and cancels this handler: then nobody reads the reply any more.
             if not task.done() and not connection.finished:
                 connection.leave()

@@ -140,9 +140,10 @@ async def _open_gateway(
         default_surface=chat,
     )
     jobs = PeriodicJobs()
+    # While the last calls end their worker's lease has to be renewed.
     stack.push_async_callback(_write_refused_at_end, storage, gateway.refused)
-    stack.push_async_callback(gateway_api.drain)
     stack.push_async_callback(jobs.close)
+    stack.push_async_callback(gateway_api.drain)
     jobs.add("renew lease", worker.renew, every_s=RENEW_LEASE_S)
     jobs.add("expire orphans", lambda: _expire_orphans(storage, till), every_s=EXPIRE_ORPHANS_S)
     jobs.add(

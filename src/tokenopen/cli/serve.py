@@ -14,6 +14,7 @@ import typer
 import uvicorn
 import uvloop
 
+from tokenopen.api.http_protocol import BoundedHttpProtocol
 from tokenopen.bootstrap import Platform, StartupError, open_platform
 from tokenopen.cli.client import ControlError, read_settings
 from tokenopen.settings import Settings
@@ -94,7 +95,7 @@ async def _serve(settings: Settings) -> None:
             server = _Server(
                 uvicorn.Config(
                     platform.application,
-                    http="httptools",
+                    http=BoundedHttpProtocol,
                     ws="none",
                     lifespan="off",
                     access_log=False,

@@ -9,7 +9,16 @@ from tokenopen.core.catalog import Model
 from tokenopen.core.errors import GroupNotAvailable
 from tokenopen.core.group import Limits
 from tokenopen.core.group_history import GroupRecord
-from tokenopen.core.terms import Entitlement, allows, display_multiplier, limits_for, multiplier_for
+from tokenopen.core.terms import (
+    Entitlement,
+    allowed_models,
+    allows,
+    base_multiplier,
+    display_multiplier,
+    limits_for,
+    model_multipliers,
+    multiplier_for,
+)
 from tokenopen.ports.storage import Transaction
 from tokenopen.storage.entitlement import list_entitlements
 from tokenopen.storage.group import list_groups
@@ -33,24 +42,17 @@ class GroupTerms:
     @property
     def multiplier_ppm(self) -> int:
         """The multiplier where no model pattern has its own."""
-        if self.entitlement is not None and self.entitlement.multiplier_ppm is not None:
-            return self.entitlement.multiplier_ppm
-        return self.group.policy.multiplier_ppm
+        return base_multiplier(self.group.policy, self.entitlement)[0]
 
     @property
     def multiplier_rule(self) -> str:
         """Whose multiplier that is, as calls store it."""
-        own = self.entitlement is not None and self.entitlement.multiplier_ppm is not None
-        return "entitlement" if own else "group"
+        return base_multiplier(self.group.policy, self.entitlement)[1]
 
     @property
     def model_multipliers(self) -> Mapping[str, int]:
-        """The model patterns that have a multiplier of their own; a single one for all hides the group's."""
-        if self.entitlement is None:
-            return self.group.policy.model_multipliers
-        if self.entitlement.multiplier_ppm is not None:
-            return self.entitlement.model_multipliers
-        return {**self.group.policy.model_multipliers, **self.entitlement.model_multipliers}
+        """The model patterns that have a multiplier of their own."""
+        return model_multipliers(self.group.policy, self.entitlement)
 
     @property
     def display_multiplier(self) -> str:
@@ -62,8 +64,7 @@ class GroupTerms:
     @property
     def allowed_models(self) -> Sequence[str]:
         """The names and patterns that the account's keys in the group may call."""
-        extra = () if self.entitlement is None else self.entitlement.extra_models
-        return list(dict.fromkeys((*self.group.policy.allowed_models, *extra)))
+        return allowed_models(self.group.policy, self.entitlement)
 
     def allows(self, model: str) -> bool:
         """Tell whether the account's keys in the group may call a model."""

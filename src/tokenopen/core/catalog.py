@@ -180,11 +180,12 @@ class Catalog:
         return [model for name in sorted(self.models) if (model := self.find_offered(name, now_ms))]
 
     def next_change_ms(self, now_ms: int) -> int | None:
-        """Return the earliest instant at which an upcoming price begins, or None."""
+        """Return the earliest instant at which an upcoming price or group revision begins, or None."""
         coming = [
             revision.effective_from_ms
             for model in self.models.values()
             for revision in model.price_revisions
             if revision.effective_from_ms > now_ms
         ]
+        coming += [at_ms for group in self.groups.values() if (at_ms := group.next_change_ms(now_ms))]
         return min(coming, default=None)

@@ -37,8 +37,10 @@ class Refusal(Exception):
         self.message = message
         self.retry_after_s = retry_after_s
         self.facts: Mapping[str, object] = facts
-        # Whose limits the reply's headers are about, once the caller is known.
+        # The group, once the caller is known, and its limits as the reply's headers show them.
         self.group_slug: str | None = None
+        self.minute: LimitUse | None = None
+        self.today: LimitUse | None = None
 
     @property
     def should_retry(self) -> bool | None:
@@ -222,9 +224,6 @@ class LimitExceeded(Refusal):
 
     status = 429
     error_type = "rate_limit_error"
-    # The limits that are set, as the reply's headers show them.
-    minute: LimitUse | None = None
-    today: LimitUse | None = None
 
 
 def _advice(support_contact: str) -> str:

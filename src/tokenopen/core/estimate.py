@@ -16,6 +16,8 @@ from tokenopen.core.usage import INPUT_CLASSES, OUTPUT_CLASSES, Usage, usage_of
 HIDDEN_PROMPT_UNITS: Final = 1_000
 ATTACHMENT_UNITS: Final = 32_000
 TEXT_BYTES_PER_UNIT: Final = 6
+# ,"max_completion_tokens": 1000000000
+MAXIMUM_BYTES: Final = 40
 _DIVISOR: Final = UNITS_PER_PRICE * PPM_ONE
 
 
@@ -33,14 +35,16 @@ class Quote:
     output_units: int
     capped_output_units: int | None
     choices: int
+    # What naming a maximum would add to the body of a caller who names none.
+    naming_scaled: int = 0
 
     def hold(self, output_units: int) -> Nanocredits:
         """Return the hold that covers so many output units, rounded up."""
         return Nanocredits(ceil_div(self.fixed_scaled + output_units * self.per_output_unit_scaled, _DIVISOR))
 
     def affordable_output_tokens(self, available: Nanocredits) -> int:
-        """Return the largest maximum per choice whose hold is at most ``available``; 0 where none is."""
-        left = available * _DIVISOR - self.fixed_scaled
+        """Return the largest maximum per choice that fits when asked for by name; 0 where none does."""
+        left = available * _DIVISOR - self.fixed_scaled - self.naming_scaled
         if left < 0:
             return 0
         if self.per_output_unit_scaled == 0:
@@ -88,6 +92,7 @@ def quote_for(
         output_units=wanted * choices,
         capped_output_units=capped * choices if requested_max_output is None and capped < wanted else None,
         choices=choices,
+        naming_scaled=MAXIMUM_BYTES * dearest_input * multiplier_ppm if requested_max_output is None else 0,
     )
 
 

@@ -92,6 +92,28 @@ def multiplier_for(policy: GroupPolicy, entitlement: Entitlement | None, model: 
     return policy.multiplier_ppm, "group"
 
 
+def base_multiplier(policy: GroupPolicy, entitlement: Entitlement | None) -> tuple[int, str]:
+    """Return the multiplier where no model pattern has its own, and whose it is."""
+    if entitlement is not None and entitlement.multiplier_ppm is not None:
+        return entitlement.multiplier_ppm, "entitlement"
+    return policy.multiplier_ppm, "group"
+
+
+def model_multipliers(policy: GroupPolicy, entitlement: Entitlement | None) -> Mapping[str, int]:
+    """Return the patterns with a multiplier of their own; an entitlement's for all hides the group's."""
+    if entitlement is None:
+        return policy.model_multipliers
+    if entitlement.multiplier_ppm is not None:
+        return entitlement.model_multipliers
+    return {**policy.model_multipliers, **entitlement.model_multipliers}
+
+
+def allowed_models(policy: GroupPolicy, entitlement: Entitlement | None) -> Sequence[str]:
+    """Return the names and patterns that group and entitlement together allow."""
+    extra = () if entitlement is None else entitlement.extra_models
+    return list(dict.fromkeys((*policy.allowed_models, *extra)))
+
+
 def resolve_terms(revision: GroupRevision, entitlement: Entitlement | None, model: str) -> Terms:
     """Return the terms of a call to ``model``; that it is allowed is decided before."""
     multiplier_ppm, rule = multiplier_for(revision.policy, entitlement, model)

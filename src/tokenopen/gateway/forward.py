@@ -21,11 +21,13 @@ from tokenopen.ports.clock import Clock
 from tokenopen.ports.upstream import (
     FirstByteTimeout,
     NotReached,
+    ReplyBroken,
     Upstream,
     UpstreamFailure,
     UpstreamReply,
     UpstreamRequest,
 )
+from tokenopen.upstream.credential import CredentialUnreadable
 from tokenopen.upstream.providers import find_provider
 from tokenopen.upstream.surface import ReportConvention
 
@@ -109,6 +111,10 @@ class Forwarder:
             result: str
             try:
                 reply = await self._upstream.send(self._request(plan, route, cap_output_tokens))
+                _refuse_encoding(reply)
+            except CredentialUnreadable as failure:
+                result = type(failure).__name__
+                _log.error("credential_unreadable", upstream=route.endpoint.name, error=str(failure))
             except UpstreamFailure as failure:
                 result = type(failure).__name__
                 _log.warning("upstream_failed", upstream=route.endpoint.name, error=repr(failure))
@@ -147,6 +153,10 @@ class Forwarder:
 
     def _request(self, plan: Plan, route: Route, cap_output_tokens: int | None) -> UpstreamRequest:
         endpoint, provider = route.endpoint, find_provider(route.endpoint.provider)
+        field = provider.convention.max_tokens_field
+        if cap_output_tokens is None and field == "max_tokens" and field not in plan.request.fields:
+            # The hold covers the caller's own maximum, so it has to stand where this provider reads it.
+            cap_output_tokens = plan.request.max_output_tokens or None
         body = plan.surface.upstream_body(
             plan.request,
             upstream_model=route.upstream_model,
@@ -169,6 +179,14 @@ class Forwarder:
             first_byte_timeout_ms=endpoint.first_byte_timeout_ms,
             idle_timeout_ms=endpoint.idle_timeout_ms,
         )
+
+
+def _refuse_encoding(reply: UpstreamReply) -> None:
+    """Raise ReplyBroken for a reply that is compressed although we said identity: it could not be metered."""
+    for name, value in reply.headers:
+        if name == b"content-encoding" and value.lower() != b"identity":
+            reply.close()
+            raise ReplyBroken(f"the reply is encoded as {value!r}")
 
 
 def _refusal_for_failure(failure: UpstreamFailure, plan: Plan, unreached: Refusal) -> Refusal:

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from typing import Final
 
-from tokenopen.core.errors import LimitExceeded, Refusal
+from tokenopen.core.errors import Refusal
 from tokenopen.core.rate_limit import LimitUse
 
 # Of a provider's reply headers only these reach the caller; the rest may tell of the operator's account.
-PASSED_REPLY_HEADERS: Final = frozenset({b"content-type", b"content-encoding", b"openai-processing-ms"})
+PASSED_REPLY_HEADERS: Final = frozenset({b"content-type", b"openai-processing-ms"})
 JSON_TYPE: Final = (b"content-type", b"application/json")
 
 
@@ -38,8 +38,11 @@ def limit_headers(
 def refusal_headers(refusal: Refusal) -> list[tuple[bytes, bytes]]:
     """Return what tells a client whether and when to try again."""
     headers = []
-    if isinstance(refusal, LimitExceeded) and refusal.group_slug is not None:
+    if refusal.group_slug is not None:
         headers += limit_headers(refusal.group_slug, refusal.minute, refusal.today)
+    if refusal.status == 401:
+        # RFC 9110, 11.6.1: a 401 names a way to authenticate.
+        headers.append((b"www-authenticate", b"Bearer"))
     if refusal.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % refusal.retry_after_s))
     if refusal.should_retry is not None:

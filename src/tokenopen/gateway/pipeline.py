@@ -5,7 +5,7 @@
     answered 5xx               never charged
     seen whole by the caller   charged exactly once, before its last part left
 
-A call is a task of its own (see supervisor), so a caller who leaves does not interrupt its accounting.
+A call is a task of its own (see api/gateway.py), so a caller who leaves does not interrupt its accounting.
 """
 
 from dataclasses import dataclass
@@ -62,6 +62,17 @@ async def run_call(gateway: Gateway, call: IncomingCall, connection: Connection)
     """Answer one call. Raises the Refusal that the caller is told, as long as no reply has begun."""
     plan, admitted = await admit(gateway, call, connection)
     try:
+        await forward_and_settle(gateway, call, connection, plan, admitted)
+    except Refusal as refusal:
+        refusal.group_slug, refusal.minute, refusal.today = plan.group_slug, admitted.minute, admitted.today
+        raise
+
+
+async def forward_and_settle(
+    gateway: Gateway, call: IncomingCall, connection: Connection, plan: Plan, admitted: Admitted
+) -> None:
+    """Send an admitted call on and settle it; its hold is resolved on every way out of here."""
+    try:
         with connection.abort_on_leave():
             forwarded = await gateway.forwarder.forward(plan, cap_output_tokens=admitted.cap_output_tokens)
     except ClientLeft:
@@ -104,14 +115,13 @@ async def admit(gateway: Gateway, call: IncomingCall, connection: Connection) ->
     only given once the database has confirmed what it rests on.
     """
     request: CallRequest | None = None
+    worker_id = await gateway.worker.current_id()
     for _ in range(STALE_TRIES):
         resolved = await gateway.directory.find(call.key_hash)
         try:
             check_caller(resolved, connection.address)
             request = request or call.surface.read_request(call.body)
-            plan = plan_call(
-                resolved, call.surface, request, call_id=call.call_id, worker_id=gateway.worker.id
-            )
+            plan = plan_call(resolved, call.surface, request, call_id=call.call_id, worker_id=worker_id)
         except Refusal as refusal:
             if await gateway.directory.is_current(resolved):
                 note_refused(gateway, call, resolved, refusal, request)

@@ -12,7 +12,8 @@ from tokenopen.core.errors import Refusal
 from tokenopen.core.refused_call import HOUR_MS, RefusedCall, RefusedHour
 from tokenopen.ports.clock import Clock
 
-_WAITING_MAX: Final = 2_000
+_WAITING_MAX: Final = 200
+MESSAGE_CHARACTERS_MAX: Final = 1_000
 
 
 class RefusedCalls:
@@ -46,7 +47,7 @@ class RefusedCalls:
                 surface=surface,
                 status=refusal.status,
                 code=refusal.code,
-                message=refusal.message,
+                message=refusal.message[:MESSAGE_CHARACTERS_MAX],
                 refused_at_ms=now_ms,
             )
         )

@@ -5,6 +5,7 @@ its last part, which waits for the settlement.
 """
 
 import asyncio
+import json
 from typing import Final
 
 from tokenopen.core.admission import Resolved
@@ -18,6 +19,8 @@ from tokenopen.gateway.settle import IMPOSSIBLE_USAGE, Relay
 from tokenopen.ports.upstream import UpstreamFailure, UpstreamReply
 
 COLLECTED_BYTES_MAX: Final = 32 * 1024 * 1024
+# Providers report usage last; of a large reply this much of the end is looked at.
+END_BYTES: Final = 64 * 1024
 REJECTION_BYTES_MAX: Final = 1024 * 1024
 SETTLE_TIMEOUT_S: Final = 30
 
@@ -38,6 +41,9 @@ async def relay_json(relay: Relay, connection: Connection) -> None:
         ) from failure
     if not whole:
         await _relay_large(relay, connection, body)
+        return
+    if connection.gone:
+        relay.put(relay.free("client_left_early", status=499))
         return
     upstream_ms = relay.upstream_ms()
     charge = await _settle(relay, _json_outcome(relay, body))
@@ -90,6 +96,9 @@ def _json_outcome(relay: Relay, body: bytes) -> Outcome:
         return relay.free("impossible_usage", status=200, flag=IMPOSSIBLE_USAGE)
     if usage is None:
         usage = surface.estimate_reply(plan.request, body)
+        if not usage.units:
+            # Neither a report nor anything that could be estimated: nothing was delivered.
+            return relay.free("upstream_failed", status=200)
     return relay.charged(usage, "completed")
 
 
@@ -112,18 +121,34 @@ async def _settle(relay: Relay, outcome: Outcome) -> str:
 
 async def _relay_large(relay: Relay, connection: Connection, collected: bytes) -> None:
     await connection.start(200, relay.headers)
-    # Its usage cannot be read without holding all of it, so it is charged for what is certain.
     least = estimated_usage(text_bytes=relay.plan.request.text_bytes, output_units=0)
     kept = collected
+    end = collected[-END_BYTES:]
     try:
         with connection.abort_on_leave():
             while data := await relay.forwarded.reply.read():
                 await connection.send(kept)
                 kept = data
+                end = (end + data)[-END_BYTES:]
     except (ClientLeft, UpstreamFailure) as failure:
         left = isinstance(failure, ClientLeft)
         relay.put(relay.charged(least, "client_left" if left else "upstream_broke_off"))
         connection.cut()
         return
-    await _settle(relay, relay.charged(least, "completed"))
+    reported = _usage_at_end(end)
+    outcome = relay.charged(least, "completed") if reported is None else _json_outcome(relay, reported)
+    await _settle(relay, outcome)
     await connection.finish(kept)
+
+
+def _usage_at_end(end: bytes) -> bytes | None:
+    """Return a reply of nothing but the usage that the end of a large one reports; None where it has none."""
+    at = end.rfind(b'"usage"')
+    colon = end.find(b":", at)
+    if at < 0 or colon < 0:
+        return None
+    try:
+        usage, _ = json.JSONDecoder().raw_decode(end[colon + 1 :].decode(errors="replace").lstrip())
+    except ValueError:
+        return None
+    return json.dumps({"usage": usage}).encode()

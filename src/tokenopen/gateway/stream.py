@@ -17,6 +17,7 @@ from tokenopen.core.usage import ImpossibleUsage
 from tokenopen.gateway.connection import ClientLeft, Connection
 from tokenopen.gateway.settle import IMPOSSIBLE_USAGE, Relay
 from tokenopen.ports.upstream import UpstreamFailure
+from tokenopen.upstream.sse import EventTooLarge
 from tokenopen.upstream.surface import StreamReader
 
 READ_ON_S: Final = 30
@@ -39,12 +40,12 @@ async def relay_stream(relay: Relay, connection: Connection) -> None:
     # Nobody waits for the end of this reply, so nothing waits for its settlement.
     relay.put(outcome)
     if end_reason == "upstream_broke_off":
-        refusal = UpstreamError(
-            f"The provider of model {plan.facts.model} broke off its reply. "
-            f"{format_amount(outcome.due)} credits were charged for what was delivered."
-        )
+        broke_off = f"The provider of model {plan.facts.model} broke off its reply."
         if not passage.started:
-            raise refusal
+            raise UpstreamError(f"{broke_off} Nothing was charged.")
+        refusal = UpstreamError(
+            f"{broke_off} {format_amount(outcome.due)} credits were charged for what was delivered."
+        )
         await connection.send(_error_event(relay, refusal))
         connection.cut()
 
@@ -57,6 +58,8 @@ class _Passage:
         self._connection = connection
         self._reader = reader
         self._impossible = False
+        # Content events that had passed when the caller left.
+        self._delivered: int | None = None
         self.started = False
 
     async def run(self) -> EndReason:
@@ -72,13 +75,18 @@ class _Passage:
                         break
                     data = await reply.read()
         except ClientLeft:
-            return "client_left" if self.started else "client_left_early"
-        except UpstreamFailure:
+            return self._left()
+        except (UpstreamFailure, EventTooLarge):
             return "upstream_broke_off"
         self._reader.end()
-        return "client_left" if self._connection.gone else "completed"
+        return self._left() if self._connection.gone else "completed"
+
+    def _left(self) -> EndReason:
+        return "client_left" if self.started else "client_left_early"
 
     async def _pass(self, data: bytes) -> None:
+        if self._connection.gone and self._delivered is None:
+            self._delivered = self._reader.content_events
         try:
             passed = self._reader.feed(data)
         except ImpossibleUsage:
@@ -90,7 +98,7 @@ class _Passage:
 
     async def start(self) -> None:
         """Send the head, once."""
-        if not self.started:
+        if not self.started and not self._connection.gone:
             self.started = True
             await self._connection.start(200, self._relay.headers)
 
@@ -101,14 +109,16 @@ class _Passage:
             return relay.free("impossible_usage", status=200, flag=IMPOSSIBLE_USAGE)
         if end_reason == "client_left_early":
             return relay.free(end_reason, status=499)
+        if end_reason == "upstream_broke_off" and not self.started:
+            # The caller is answered 5xx, which is never charged, whatever had been reported.
+            return relay.free("upstream_failed", status=502)
         if reader.usage is not None:
             return relay.charged(reader.usage, end_reason)
-        if reader.content_events == 0 and (end_reason != "completed" or reader.failed):
+        delivered = reader.content_events if self._delivered is None else self._delivered
+        if delivered == 0:
             # Nothing was delivered that anybody could be charged for.
             return relay.free("upstream_failed" if end_reason != "client_left" else end_reason, status=502)
-        estimate = relay.plan.surface.estimate_stream(
-            relay.plan.request, content_events=reader.content_events
-        )
+        estimate = relay.plan.surface.estimate_stream(relay.plan.request, content_events=delivered)
         return relay.charged(estimate, end_reason)
 
 

@@ -11,8 +11,9 @@ free credit, then admissions in arrival order. There is no artificial delay. Wha
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Final, Generic, TypeVar
 
 import structlog
@@ -34,6 +35,7 @@ from tokenopen.ports.storage import (
 BATCH_MAX: Final = 512
 RETRY_MIN_S: Final = 0.05
 RETRY_MAX_S: Final = 1.0
+UNKNOWN_PATIENCE_S: Final = 0.3
 
 _log = structlog.get_logger()
 Item = TypeVar("Item")
@@ -52,11 +54,10 @@ _Admitting = _Waiting[Admission, AdmissionAnswer]
 
 
 class Till:
-    """Admits and resolves calls. ``observe`` is told the size of each batch that was written."""
+    """Admits and resolves calls."""
 
-    def __init__(self, storage: Storage, *, observe: Callable[[int], None] | None = None) -> None:
+    def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._observe = observe
         self._resolving: deque[_Resolving] = deque()
         self._admitting: deque[_Admitting] = deque()
         self._filled = asyncio.Event()
@@ -190,6 +191,7 @@ class Till:
         resolutions = [waiting.item for waiting in resolving]
         admissions = [waiting.item for waiting in admitting]
         repeated = False
+        begun_s = monotonic()
         pause_s = RETRY_MIN_S
         while True:
             try:
@@ -202,13 +204,22 @@ class Till:
                 _log.warning(
                     "commit_outcome_unknown", error=str(error), items=len(resolutions) + len(admissions)
                 )
+                if monotonic() - begun_s > UNKNOWN_PATIENCE_S:
+                    # Callers are not kept waiting; what turns out admitted after all is voided.
+                    for waiting in admitting:
+                        _answer(waiting.answered, StorageUnavailable())
+                    self._refuse_waiting()
+                if self._closing and repeated:
+                    raise
                 repeated = True
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, RETRY_MAX_S)
                 continue
-            if self._observe is not None:
-                self._observe(len(resolutions) + len(admissions))
             return answer
+
+    def _refuse_waiting(self) -> None:
+        while self._admitting:
+            _answer(self._admitting.popleft().answered, StorageUnavailable())
 
     def _hand_out(
         self, resolving: Sequence[_Resolving], admitting: Sequence[_Admitting], answer: BatchAnswer

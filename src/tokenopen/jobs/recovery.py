@@ -1,5 +1,6 @@
 """Recovery: the holds of workers that are gone are expired; their calls cost nothing."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -22,8 +23,7 @@ async def expire_orphans(storage: Storage, resolve: Callable[[Resolution], Await
     expired = 0
     outcome = Outcome(resolution="expire", end_reason="worker_gone")
     while orphans := await storage.list_orphans(limit=_PAGE):
-        for facts in orphans:
-            await resolve(Resolution(facts=facts, outcome=outcome))
+        await asyncio.gather(*(resolve(Resolution(facts=facts, outcome=outcome)) for facts in orphans))
         expired += len(orphans)
     if expired:
         _log.warning("holds_expired", calls=expired)

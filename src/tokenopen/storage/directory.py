@@ -27,9 +27,12 @@ Row = Mapping[str, Any]
 
 
 def _in_force_and_coming(rows: Iterable[Row], now_ms: int) -> list[Row]:
-    """Return, of rows in order of their number, the one in force and those that are yet to begin."""
+    """Return, of rows in the order they begin, the one in force, those to come, and the one before.
+
+    Callers ask for an instant that was read a moment earlier, when the one before may have been in force.
+    """
     begun = [row for row in rows if row["effective_from_ms"] <= now_ms]
-    return begun[-1:] + [row for row in rows if row["effective_from_ms"] > now_ms]
+    return begun[-2:] + [row for row in rows if row["effective_from_ms"] > now_ms]
 
 
 async def _revisions_by(tx: Transaction, table: Any, column: str) -> dict[str, list[Row]]:

@@ -1,12 +1,13 @@
 """Bringing a database's schema up to date."""
 
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection, create_engine, event
 
 MIGRATIONS_DIR = Path(__file__).with_name("migrations")
 
@@ -37,8 +38,18 @@ def upgrade_schema(connection: Connection) -> None:
 
 
 def upgrade_sqlite(path: Path) -> None:
-    """Create the database file where there is none, and bring its schema up to date."""
+    """Create the database file where there is none, and bring its schema up to date, whole or not at all."""
     engine = create_engine(f"sqlite:///{path}")
+
+    # Python's driver would commit before every CREATE TABLE, so the transaction is begun by us.
+    @event.listens_for(engine, "connect")
+    def _leave_transactions_to_us(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
     try:
         with engine.begin() as connection:
             upgrade_schema(connection)

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import asyncpg
-import structlog
 from sqlalchemy import ClauseElement
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 
@@ -67,8 +66,6 @@ _SELECT_VERSIONS: Final = f"""
     /* directory: versions */
     SELECT {NOW_MS}, (SELECT value FROM versions WHERE name = 'catalog'),
       (SELECT version FROM accounts WHERE id = $1::text)"""  # noqa: S608 NOW_MS is ours
-
-_log = structlog.get_logger()
 
 
 def _storable(value: Any) -> Any:
@@ -189,12 +186,10 @@ class PostgresqlStorage:
             connection = await connect(self._url, TILL_SESSION)
             try:
                 with away_errors(connection):
-                    warning = await require_durable(connection)
+                    await require_durable(connection)
             except BaseException:
                 connection.terminate()
                 raise
-            if warning is not None:
-                _log.warning("server_not_durable", warning=warning)
             self._till = connection
         return self._till
 

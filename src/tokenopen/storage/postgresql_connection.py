@@ -125,8 +125,11 @@ async def read_whole_numbers(connection: Any) -> None:
     await connection.set_type_codec("numeric", schema="pg_catalog", encoder=str, decoder=int, format="text")
 
 
-async def require_durable(connection: Any) -> str | None:
-    """Raise ServerUnusable where a commit could be lost or text mangled; return a warning, or None."""
+async def require_durable(connection: Any) -> bool:
+    """Raise ServerUnusable where a commit could be lost or text mangled.
+
+    Tell whether commits would also survive a crash of the server's machine.
+    """
     commits, encoding, syncs = await connection.fetchrow(
         "SELECT current_setting('synchronous_commit'), current_setting('server_encoding'),"
         " current_setting('fsync')"
@@ -141,7 +144,7 @@ async def require_durable(connection: Any) -> str | None:
             f"The database's encoding is {encoding}. Create it anew: CREATE DATABASE ... ENCODING 'UTF8' "
             "TEMPLATE template0"
         )
-    return None if syncs == "on" else "fsync is off: a crash of the database's machine can lose charges"
+    return bool(syncs == "on")
 
 
 def _is_away(error: Exception, connection: Any) -> bool:

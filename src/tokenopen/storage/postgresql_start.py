@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 import asyncpg
+import structlog
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -17,6 +18,8 @@ from tokenopen.storage.postgresql_connection import (
     connect,
     require_durable,
 )
+
+_log = structlog.get_logger()
 
 # Of this database only; any number that nobody else locks.
 _LOCK: Final = 0x746F_6B65_6E6F  # "tokeno"
@@ -32,7 +35,8 @@ async def starting_postgresql(url: str) -> AsyncIterator[None]:
     connection = await connect(url, START_SESSION)
     try:
         with away_errors(connection):
-            await require_durable(connection)
+            if not await require_durable(connection):
+                _log.warning("fsync_is_off", means="a crash of the database's machine can lose charges")
             try:
                 await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
             except asyncpg.LockNotAvailableError as error:

@@ -19,6 +19,7 @@ from tokenopen.ports.storage import Transaction
 from tokenopen.storage.schema import platform_settings
 
 SECRET_FILE: Final = "secret.key"  # noqa: S105 the name of a file
+SECRET_LENGTH_MIN: Final = 32
 _CHECK_SETTING: Final = "secret_check"
 
 
@@ -40,17 +41,30 @@ def read_or_create_secret(data_dir: Path) -> str:
     path = data_dir / SECRET_FILE
     try:
         if not path.exists():
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_urlsafe(48) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-        return path.read_text().strip()
+            _write_secret(path)
+        secret = path.read_text().strip()
     except OSError as error:
         raise SecretUnusable(
             f"The secret in {path} cannot be read or written ({error.strerror}). Give this user the right "
             "to it, or set TOKENOPEN_SECRET_KEY."
         ) from error
+    if len(secret) < SECRET_LENGTH_MIN:
+        raise SecretUnusable(
+            f"The secret in {path} is not whole. Restore it from a backup, or set TOKENOPEN_SECRET_KEY to "
+            "the one that this database was set up with."
+        )
+    return secret
+
+
+def _write_secret(path: Path) -> None:
+    # Written whole under another name first: a crash must not leave half a secret to be taken for one.
+    unfinished = path.with_name(f"{path.name}.new")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(48) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.rename(path)
 
 
 def derive_keys(secret: str) -> DerivedKeys:

@@ -148,22 +148,21 @@ class SqliteReader:
         self._clock = clock
         self._threads = ThreadPoolExecutor(_READERS_MAX, thread_name_prefix="read")
         self._idle: list[sqlite3.Connection] = []
+        self._places = asyncio.Semaphore(_READERS_MAX)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:
-        """A read-only transaction on one snapshot. Raises StorageAway."""
-        with _away_errors():
-            connection = self._idle.pop() if self._idle else connect(self._path, read_only=True)
-            connection.execute("BEGIN")
-        try:
+        """A read-only transaction on one snapshot, when its turn has come. Raises StorageAway."""
+        async with self._places:
             with _away_errors():
-                yield _SqliteTransaction(connection, self._clock.now_ms(), self._threads)
-        finally:
-            connection.execute("ROLLBACK")
-            if len(self._idle) < _READERS_MAX:
+                connection = self._idle.pop() if self._idle else connect(self._path, read_only=True)
+                connection.execute("BEGIN")
+            try:
+                with _away_errors():
+                    yield _SqliteTransaction(connection, self._clock.now_ms(), self._threads)
+            finally:
+                connection.execute("ROLLBACK")
                 self._idle.append(connection)
-            else:
-                connection.close()
 
     def close(self) -> None:
         """Close every connection."""
@@ -210,8 +209,10 @@ class SqliteStorage:
             await asyncio.wait([commit])
             raise
         except sqlite3.Error as error:
+            # Where the transaction is still open, nothing of it was committed.
+            known = self._writer.in_transaction
             self._roll_back()
-            raise OutcomeUnknown(str(error)) from error
+            raise (StorageAway if known else OutcomeUnknown)(str(error)) from error
 
     def _roll_back(self) -> None:
         if self._writer.in_transaction:

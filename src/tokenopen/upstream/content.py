@@ -117,7 +117,7 @@ def utf8_length(text: str) -> int:
 def _add_part(measure: Measure, part: Any) -> None:
     if isinstance(part, str):
         measure.text_bytes += utf8_length(part)
-    elif isinstance(part, dict) and part.get("type") in _TEXT_PARTS:
+    elif isinstance(part, dict) and isinstance(kind := part.get("type"), str) and kind in _TEXT_PARTS:
         text = part.get("text")
         if isinstance(text, str):
             measure.text_bytes += utf8_length(text)

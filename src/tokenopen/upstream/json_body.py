@@ -13,6 +13,8 @@ import msgspec
 
 from tokenopen.core.errors import InvalidRequest
 
+# No real call comes near this; reading more would hold up every other call.
+MEMBERS_MAX: Final = 500_000
 _decoder: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _MEMBER: Final = re.compile(
     rb'[ \t\r\n]*[{,][ \t\r\n]*("[^"\\]*(?:\\.[^"\\]*)*")[ \t\r\n]*:[ \t\r\n]*', re.DOTALL
@@ -125,6 +127,8 @@ def read_object(source: bytes, known: KnownNames, *, of: str | None = None) -> J
     """
     subject = of or "The request body"
     where = f" in {of}" if of else ""
+    if source.count(b"{") > MEMBERS_MAX or source.count(b":") > MEMBERS_MAX:
+        raise InvalidRequest(f"{subject} holds more than {MEMBERS_MAX:,} objects or members.", param=of)
     try:
         values = _decoder.decode(source)
         # The decoder does not look inside the values that it hands out as they are.

@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from tokenopen.core.errors import RequestTooLarge
 from tokenopen.core.estimate import estimated_usage
 from tokenopen.core.usage import Usage, usage_of
 from tokenopen.upstream.content import measure_prompts
@@ -17,6 +18,8 @@ from tokenopen.upstream.surfaces.openai_error import openai_error
 from tokenopen.upstream.surfaces.openai_shape import find_report, with_upstream_fields
 from tokenopen.upstream.usage_report import input_usage_from_report
 
+# 2,048 inputs of some length; more tokens in one body would hold up every other call while they are read.
+BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 _KNOWN: Final = KnownNames({"model", "input"} | OPTION_NAMES)
 
 
@@ -34,6 +37,8 @@ class EmbeddingsSurface:
     upstream_path = "/embeddings"
 
     def read_request(self, body: bytes) -> CallRequest:
+        if len(body) > BODY_BYTES_MAX:
+            raise RequestTooLarge(limit_bytes=BODY_BYTES_MAX)
         fields = read_object(body, _KNOWN)
         model = read_model(fields)
         refuse_options(fields)
