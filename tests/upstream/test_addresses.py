@@ -151,6 +151,27 @@ def test_whatever_is_not_plainly_a_url_is_refused(url: str) -> None:
         parse_origin(url)
 
 
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("https://a.example/ ", "spaces"),
+        ("https://a.example\n/", "control characters"),
+        ("a.example/v1", "must begin with https://"),
+        ("https://user@a.example/", "user name"),
+        ("https://a.example:99999/", "port"),
+        ("https://a.example/#a", "fragment"),
+        ("https:///v1", "name a host"),
+        ("https://a..example/", "host name"),
+        ("https://127.1/", "usual form"),
+        ("https://[::g]/", "usual form"),
+        ("https://a.example/" + "a" * 5_000, "4096 characters"),
+    ],
+)
+def test_a_refusal_says_what_is_wrong(url: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        parse_origin(url)
+
+
 @given(st.text(st.characters(codec="utf-8"), max_size=40))
 def test_no_text_gives_an_origin_that_would_read_differently_again(text: str) -> None:
     """What is accepted is in its plain form: nothing later can read another host out of it."""

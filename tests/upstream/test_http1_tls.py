@@ -45,14 +45,20 @@ async def test_a_server_with_a_right_certificate_is_called_and_its_connection_ke
 
 
 @pytest.mark.parametrize(
-    ("names", "days"), [(["other.example"], 30), (["127.0.0.1"], 30), (["localhost"], -1)]
+    ("host", "names", "days"),
+    [
+        ("localhost", ["other.example"], 30),
+        ("localhost", ["127.0.0.1"], 30),
+        ("127.0.0.1", ["localhost"], 30),
+        ("localhost", ["localhost"], -1),
+    ],
 )
 async def test_a_certificate_for_another_name_or_time_is_refused(
-    tls_upstream: Http1Upstream, authority: Authority, serve: Serve, names: list[str], days: int
+    tls_upstream: Http1Upstream, authority: Authority, serve: Serve, host: str, names: list[str], days: int
 ) -> None:
     server = await serve(answer_for_ever, tls=authority.server_context(*names, days=days))
     with pytest.raises(NotReached, match="certificate"):
-        await tls_upstream.send(a_request(https(server.url)))
+        await tls_upstream.send(a_request(https(server.url, host)))
 
 
 async def test_a_certificate_of_an_unknown_authority_is_refused(

@@ -117,13 +117,16 @@ def _parse_authority(scheme: str, authority: str) -> Origin:
 
 
 def _parse_host(host: str) -> str:
-    if host.startswith("["):
-        return str(ipaddress.IPv6Address(host[1:-1]))
     labels = host.split(".")
-    if _NUMBER.fullmatch(labels[-1]):
-        return str(ipaddress.IPv4Address(host))
+    try:
+        if host.startswith("["):
+            return str(ipaddress.IPv6Address(host[1:-1]))
+        if _NUMBER.fullmatch(labels[-1]):
+            return str(ipaddress.IPv4Address(host))
+    except ValueError as error:
+        raise ValueError("A URL's host must be a host name, or an address in its usual form.") from error
     if len(host) > _HOST_LENGTH_MAX or not all(_LABEL.fullmatch(label) for label in labels):
-        raise ValueError("A URL's host must be a host name or an address.")
+        raise ValueError("A URL's host must be a host name, or an address in its usual form.")
     return host
 
 
