@@ -24,12 +24,6 @@ from tokenopen.simulator.process import SimulatorProcess
 DISK = "size=24m"
 HEALS_WITHIN_S = 10
 ANSWERED_WITHIN_S = 10
-
-pytestmark = pytest.mark.xfail(
-    strict=True,
-    reason="a COMMIT that fails counts as of unknown outcome on SQLite, and is tried again without end: "
-    "calls hang instead of being refused (storage/sqlite.py, SqliteStorage._commit)",
-)
 # JSON waits for its settlement for 30 s, a stream for 60 s (gateway/reply.py, gateway/stream.py).
 JSON_GIVES_UP_S = 30
 
