@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenopen.core.errors import InvalidRequest
+from tokenopen.core.errors import InvalidRequest, RequestTooLarge
 from tokenopen.upstream.providers import PROVIDERS
 from tokenopen.upstream.refused_option import REFUSED_OPTIONS
 from tokenopen.upstream.surface import CallRequest, Surface
@@ -166,7 +166,7 @@ def test_the_service_that_list_prices_are_for_may_be_named(service: str) -> None
         {"type": "browser_search"},
         {"type": "code_interpreter"},
         {"type": "builtin_function", "function": {"name": "$web_search"}},
-        {"type": None, "function": {}},
+        {"type": None, "google_search": {}},
         {"type": ["function"]},
         {"google_search": {}},
         {},
@@ -176,7 +176,7 @@ def test_tools_that_the_provider_runs_are_refused(tool: dict[str, Any]) -> None:
     tools = [{"type": "function", "function": {"name": "f"}}, tool]
     refusal = refusal_of(CHAT, {"model": "m", "messages": HELLO, "tools": tools})
     assert refusal.facts["param"] == "tools"
-    assert "function or custom" in refusal.message
+    assert "hosted tools are billed apart" in refusal.message
 
 
 def test_tools_that_the_caller_runs_pass() -> None:
@@ -280,14 +280,14 @@ def test_text_is_counted_in_utf8_whatever_its_escapes() -> None:
         {"role": "assistant", "audio": {"id": "audio_1"}},
         {"role": "tool", "content": "42"},
         {"role": "user", "content": 5},
-        {"role": "user", "content": [5, None, {}]},
+        {"role": "user", "content": [5, None, {}, {"type": []}, {"type": {}}, {"type": 5}]},
     ]
     for ascii_only in (True, False):
         body = json.dumps({"model": "m", "messages": messages}, ensure_ascii=ascii_only).encode()
         request = CHAT.read_request(body)
         assert request.text_bytes == 3 + 6 + 3 + 2
-        # The earlier sound, and three parts of no kind that is known.
-        assert request.attachments == 4
+        # The earlier sound, and six parts of no kind that is known.
+        assert request.attachments == 7
 
 
 def test_nesting_too_deep_to_read_is_refused() -> None:
@@ -405,6 +405,12 @@ def test_an_embeddings_request_is_read(given_input: Any, prompts: int, text_byte
 @pytest.mark.parametrize("wrong", ["", [], None, {}, 5, [None], [{"text": "x"}], [1.5], [[1, "x"]], [[[1]]]])
 def test_input_must_be_text_or_tokens(wrong: Any) -> None:
     assert refusal_of(EMBEDDINGS, {"model": "m", "input": wrong}).facts["param"] == "input"
+
+
+def test_an_embeddings_body_may_not_be_as_large_as_others() -> None:
+    body = json.dumps({"model": "m", "input": "x" * 8 * 1024 * 1024}).encode()
+    with pytest.raises(RequestTooLarge):
+        EMBEDDINGS.read_request(body)
 
 
 def test_an_embeddings_body_is_sent_with_the_upstreams_model() -> None:

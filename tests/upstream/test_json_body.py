@@ -44,6 +44,7 @@ def refusal_of(body: bytes) -> InvalidRequest:
         (b'{"a":"\xc0\xae"}', "not valid UTF-8"),
         (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
         (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "nested too deeply"),
+        (b'{"a":[' + b"{}," * 500_000 + b"{}]}", "more than 500,000 objects or members"),
     ],
 )
 def test_what_is_not_one_json_object_is_refused(body: bytes, words: str) -> None:

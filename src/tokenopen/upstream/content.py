@@ -117,39 +117,47 @@ def utf8_length(text: str) -> int:
 def _add_part(measure: Measure, part: Any) -> None:
     if isinstance(part, str):
         measure.text_bytes += utf8_length(part)
-    elif isinstance(part, dict) and isinstance(kind := part.get("type"), str) and kind in _TEXT_PARTS:
+        return
+    kind = part.get("type") if isinstance(part, dict) else None
+    if isinstance(kind, str) and kind in _TEXT_PARTS:
         text = part.get("text")
-        if isinstance(text, str):
-            measure.text_bytes += utf8_length(text)
-    else:
-        measure.attachments += 1
-        if isinstance(part, dict):
-            measure.data_bytes += _data_bytes(part)
+        measure.text_bytes += utf8_length(text) if isinstance(text, str) else 0
+        return
+    measure.attachments += 1
+    if isinstance(kind, str):
+        measure.data_bytes += _data_bytes(kind, part.get(kind))
 
 
-def _data_bytes(part: dict[str, Any]) -> int:
-    """Return the bytes of base64 data in the position that the part's type names."""
-    kind = part.get("type")
-    value = part.get(kind) if isinstance(kind, str) else None
+def _data_bytes(kind: str, value: Any) -> int:
+    """Return the bytes of base64 data in what stands under the name of a part's type."""
     if kind in _URL_PARTS:
-        return _data_url_bytes(value.get("url") if isinstance(value, dict) else value)
+        return data_url_bytes(value.get("url") if isinstance(value, dict) else value)
     if kind == "input_audio" and isinstance(value, dict):
         data = value.get("data")
         return len(data) if isinstance(data, str) and data.isascii() else 0
     if kind == "file" and isinstance(value, dict):
-        data = value.get("file_data")
-        if isinstance(data, str) and _BASE64_HEAD.fullmatch(data[:_HEAD_CHARACTERS]):
-            return len(data) if data.isascii() else 0
-        return _data_url_bytes(data)
+        return base64_bytes(value.get("file_data"))
     return 0
 
 
-def _data_url_bytes(url: Any) -> int:
-    """Return the bytes of data in a data URL of a medium that is not text (RFC 2397)."""
+def base64_bytes(data: Any) -> int:
+    """Return the bytes of data in a field that takes base64, as it is or in a data URL."""
+    if isinstance(data, str) and _BASE64_HEAD.fullmatch(data[:_HEAD_CHARACTERS]):
+        return len(data) if data.isascii() else 0
+    return data_url_bytes(data)
+
+
+def data_url_bytes(url: Any) -> int:
+    """Return the bytes of base64 data in a data URL of a medium that is not text (RFC 2397)."""
     if not isinstance(url, str) or not url.startswith("data:") or not url.isascii():
         return 0
     comma = url.find(",", 0, _HEAD_CHARACTERS)
-    head = url[len("data:") : max(comma, 0)].lower()
-    if not head.endswith(";base64") or not head.startswith(_DATA_MEDIA):
+    head = url[len("data:") : max(comma, 0)]
+    if not head.lower().endswith(";base64") or not is_media(head):
         return 0
     return len(url) - comma - 1
+
+
+def is_media(media_type: Any) -> bool:
+    """Tell whether a media type is of something that is not text."""
+    return isinstance(media_type, str) and media_type.lower().startswith(_DATA_MEDIA)

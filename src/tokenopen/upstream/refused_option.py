@@ -7,6 +7,7 @@ same field goes to whichever provider carries the model.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -64,17 +65,38 @@ REFUSED_OPTIONS: Final[Mapping[str, str]] = {
 _STANDARD_SERVICE: Final = frozenset({"auto", "default", "standard", "standard_only", "on_demand"})
 # An empty object is not among them: an empty web_search_options asks for searches.
 _NOTHING_ASKED: Final = frozenset({b"null", b"false", b"[]"})
-# Tools that the caller runs; every other type is run by the provider, for a charge of its own.
-_CALLERS_TOOLS: Final = frozenset({"function", "custom"})
-
+_SHOWN_CHARACTERS: Final = 60
 OPTION_NAMES: Final = frozenset(REFUSED_OPTIONS) | {"service_tier", "tools"}
-_TOOL_NAMES: Final = KnownNames({"type", "function"})
+_TOOL_NAMES: Final = KnownNames({"type", "tools"})
 
 _items_decoder: Final = msgspec.json.Decoder(list[msgspec.Raw] | None)
 _text_decoder: Final = msgspec.json.Decoder(str | None)
 
 
-def refuse_options(fields: JsonObject) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreeTools:
+    """The kinds of tools that cost nothing beside their tokens: mostly those that the caller runs.
+
+    ``types`` are given whole, ``prefixes`` are followed by a date. A tool without a type is free where it
+    has the member ``untyped_member``. The tools inside a ``namespace`` are looked at as well.
+    """
+
+    types: frozenset[str]
+    prefixes: tuple[str, ...] = ()
+    untyped_member: str | None = None
+
+    def include(self, kind: str | None, tool: JsonObject) -> bool:
+        """Tell whether a tool of a type, or without one, is one of them."""
+        if kind is None:
+            return self.untyped_member is not None and self.untyped_member in tool
+        return kind in self.types or kind.startswith(self.prefixes)
+
+
+# Mistral takes functions without a type.
+CHAT_TOOLS: Final = FreeTools(types=frozenset({"function", "custom"}), untyped_member="function")
+
+
+def refuse_options(fields: JsonObject, tools: FreeTools = CHAT_TOOLS) -> None:
     """Raise InvalidRequest for an option that the model's price does not cover."""
     for name in sorted(fields.keys() & REFUSED_OPTIONS.keys()):
         if fields[name] not in _NOTHING_ASKED:
@@ -82,7 +104,7 @@ def refuse_options(fields: JsonObject) -> None:
     if "service_tier" in fields:
         _refuse_service(fields)
     if "tools" in fields:
-        _refuse_hosted_tools(fields)
+        refuse_hosted_tools(fields["tools"], tools, field="tools")
 
 
 def _refuse_service(fields: JsonObject) -> None:
@@ -97,26 +119,20 @@ def _refuse_service(fields: JsonObject) -> None:
         )
 
 
-def _refuse_hosted_tools(fields: JsonObject) -> None:
+def refuse_hosted_tools(raw: bytes, tools: FreeTools, *, field: str) -> None:
+    """Raise InvalidRequest for a tool of ``field`` that the provider runs for a charge of its own."""
     try:
-        tools = _items_decoder.decode(fields.view("tools")) or ()
+        given = _items_decoder.decode(raw) or ()
     except msgspec.DecodeError:
-        raise InvalidRequest("tools must be an array of objects.", param="tools") from None
-    for raw in tools:
-        tool = read_object(bytes(raw), _TOOL_NAMES, of="tools")
-        if not _is_callers_tool(tool):
-            raise InvalidRequest(
-                "Only tools of type function or custom are offered here, which the caller runs: "
-                f"{_HOSTED_TOOL}.",
-                param="tools",
-            )
-
-
-def _is_callers_tool(tool: JsonObject) -> bool:
-    if "type" not in tool:
-        # Mistral takes functions without a type.
-        return "function" in tool
-    try:
-        return _text_decoder.decode(tool.view("type")) in _CALLERS_TOOLS
-    except msgspec.DecodeError:
-        return False
+        raise InvalidRequest("tools must be an array of objects.", param=field) from None
+    for one in given:
+        tool = read_object(bytes(one), _TOOL_NAMES, of=field)
+        try:
+            kind = _text_decoder.decode(tool.view("type")) if "type" in tool else None
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            kind = ""
+        if not tools.include(kind, tool):
+            which = f"of type {kind[:_SHOWN_CHARACTERS]!a}" if kind else "without a type that is known"
+            raise InvalidRequest(f"Tools {which} are not offered here: {_HOSTED_TOOL}.", param=field)
+        if "tools" in tool:
+            refuse_hosted_tools(tool["tools"], tools, field=field)

@@ -93,8 +93,17 @@ class Event(NamedTuple):
 
 def parse_event(event: bytes) -> Event:
     """Return what an event says; comments and other fields are left out."""
-    if event.startswith(b"data: ") and b"\n" not in event[:-2] and b"\r" not in event:
-        return Event(b"", event[6:].rstrip(b"\n"))
+    # The two ways in which nearly all are written, tried first because it is several times faster.
+    first = event.find(b"\n")
+    if event.startswith(b"data: ") and first == len(event) - 2 and b"\r" not in event:
+        return Event(b"", event[6:-2])
+    if (
+        event.startswith(b"event: ")
+        and event.startswith(b"data: ", first + 1)
+        and event.find(b"\n", first + 1) == len(event) - 2
+        and b"\r" not in event
+    ):
+        return Event(event[7:first], event[first + 7 : -2])
     name = b""
     data: list[bytes] = []
     for line in (

@@ -59,8 +59,11 @@ class StreamReader(Protocol):
     Withholds the mark of a whole reply and all that follows it, until the gateway has settled the call.
     """
 
-    usage: Usage | None
-    """The usage reported last; never a sum of reports."""
+    @property
+    def usage(self) -> Usage | None:
+        """The usage reported last; never a sum of reports. Marked as estimated where the provider has told
+        a part of it so far, and the rest is what ``feed`` has let pass."""
+
     whole: bool
     """The reply's own end mark has been read (chat: ``[DONE]``)."""
     failed: bool

@@ -149,3 +149,35 @@ def input_usage_from_report(report: UsageReport) -> Usage | None:
     if report.total_tokens is not None and report.total_tokens != prompt + (report.completion_tokens or 0):
         raise ImpossibleUsage(f"a total of {report.total_tokens} units, of which input is {prompt}")
     return _usage(_input_units(report, prompt) | {"output": report.completion_tokens or 0})
+
+
+class _ResponsesReport(msgspec.Struct, gc=False, frozen=True):
+    """OpenAI's responses name the same numbers otherwise."""
+
+    input_tokens: _Units = None
+    output_tokens: _Units = None
+    total_tokens: _Units = None
+    input_tokens_details: _PromptDetails | None = None
+    output_tokens_details: _CompletionDetails | None = None
+
+
+_responses_decoder: Final[msgspec.json.Decoder[_ResponsesReport | None]] = msgspec.json.Decoder(
+    _ResponsesReport | None
+)
+
+
+def read_responses_report(raw: bytes) -> UsageReport | None:
+    """Return a ``usage`` value of a response; None for null. Raises ImpossibleUsage as read_report does."""
+    try:
+        report = _responses_decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ImpossibleUsage(f"usage cannot be read: {error}") from None
+    if report is None:
+        return None
+    return UsageReport(
+        prompt_tokens=report.input_tokens,
+        completion_tokens=report.output_tokens,
+        total_tokens=report.total_tokens,
+        prompt_tokens_details=report.input_tokens_details,
+        completion_tokens_details=report.output_tokens_details,
+    )

@@ -15,8 +15,8 @@ from tokenopen.upstream.request_field import read_model
 from tokenopen.upstream.surface import CallRequest, ReportConvention, StreamReader
 from tokenopen.upstream.surfaces.chat_stream import ChatStreamReader
 from tokenopen.upstream.surfaces.openai_error import openai_error
-from tokenopen.upstream.surfaces.openai_shape import find_report, with_upstream_fields
-from tokenopen.upstream.usage_report import input_usage_from_report
+from tokenopen.upstream.surfaces.openai_shape import find_usage, with_upstream_fields
+from tokenopen.upstream.usage_report import input_usage_from_report, read_report
 
 # 2,048 inputs of some length; more tokens in one body would hold up every other call while they are read.
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -75,7 +75,7 @@ class EmbeddingsSurface:
         )
 
     def read_reply(self, body: bytes, *, convention: ReportConvention) -> Usage | None:
-        report = find_report(body)
+        report = read_report(find_usage(body))
         return None if report is None else input_usage_from_report(report)
 
     def estimate_reply(self, request: CallRequest, body: bytes) -> Usage:

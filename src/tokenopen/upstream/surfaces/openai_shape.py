@@ -11,7 +11,7 @@ from tokenopen.upstream.content import utf8_length
 from tokenopen.upstream.json_body import JsonObject, KnownNames, read_object
 from tokenopen.upstream.request_field import read_flag
 from tokenopen.upstream.surface import CallRequest, ReportConvention
-from tokenopen.upstream.usage_report import UsageReport, read_report, usage_from_report
+from tokenopen.upstream.usage_report import read_report, usage_from_report
 
 _STREAM_OPTIONS: Final = KnownNames({"include_usage"})
 
@@ -74,18 +74,17 @@ def with_upstream_fields(
     return fields.replaced(changes) if changes else fields.source
 
 
-def find_report(body: bytes) -> UsageReport | None:
-    """Return the report of a whole JSON reply, None where it has none. Raises ImpossibleUsage."""
+def find_usage(body: bytes) -> bytes:
+    """Return the value of ``usage`` in a whole JSON reply; null where it has none."""
     try:
-        reply = _reply_decoder.decode(body)
+        return bytes(_reply_decoder.decode(body).usage)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    return read_report(bytes(reply.usage))
+        return b"null"
 
 
 def read_openai_reply(body: bytes, convention: ReportConvention) -> Usage | None:
     """Return the usage that a whole JSON reply reports, None where there is none. Raises ImpossibleUsage."""
-    report = find_report(body)
+    report = read_report(find_usage(body))
     return None if report is None else usage_from_report(report, convention)
 
 

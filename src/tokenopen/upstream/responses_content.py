@@ -1,0 +1,111 @@
+"""Content of a response's input, in the shape of OpenAI's responses: text, data for attachments, and what
+the provider adds by itself."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from tokenopen.core.errors import InvalidRequest
+from tokenopen.upstream.content import Measure, base64_bytes, data_url_bytes, utf8_length
+from tokenopen.upstream.json_body import JsonObject
+from tokenopen.upstream.refused_option import FreeTools, refuse_hosted_tools
+
+# Parts and items whose bytes are all the input that they are. Any other, of a kind that is not known yet
+# too, may cost as much as an image.
+_TEXT_PARTS: Final = frozenset(
+    {"input_text", "output_text", "text", "refusal", "summary_text", "reasoning_text"}
+)
+_PLAIN_ITEMS: Final = frozenset(
+    {
+        "message",
+        "reasoning",
+        "function_call",
+        "custom_tool_call",
+        "local_shell_call",
+        "apply_patch_call",
+        "computer_call",
+        "tool_search_call",
+        "tool_search_output",
+        "additional_tools",
+        "mcp_approval_response",
+    }
+)
+_OUTPUT: Final = "_output"
+
+
+@dataclass(slots=True)
+class InputMeasure(Measure):
+    """A measure, with whether there is input that the provider adds and that is not seen here."""
+
+    open_ended: bool = False
+
+
+class _Item(msgspec.Struct, gc=False):
+    type: Any = None
+    content: Any = None
+    output: Any = None
+    tools: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_input_decoder: Final = msgspec.json.Decoder(str | list[_Item] | None)
+
+
+def measure_input(fields: JsonObject, tools: FreeTools) -> InputMeasure:
+    """Return the measure of ``input`` and ``instructions``.
+
+    Refuses InvalidRequest for what is neither text nor items, and for hosted tools among the items.
+    """
+    measure = InputMeasure()
+    for name in ("instructions", "input"):
+        try:
+            given = _input_decoder.decode(fields.view(name)) if name in fields else None
+        except (msgspec.DecodeError, RecursionError):
+            raise InvalidRequest(f"{name} must be a string or an array of items.", param=name) from None
+        if isinstance(given, str):
+            measure.text_bytes += utf8_length(given)
+        for item in given or () if not isinstance(given, str) else ():
+            refuse_hosted_tools(bytes(item.tools), tools, field=name)
+            _add_item(measure, item)
+    return measure
+
+
+def _add_item(measure: InputMeasure, item: _Item) -> None:
+    kind = item.type
+    if kind == "item_reference":
+        measure.open_ended = True
+    elif kind == "compaction":
+        # It stands for all that came before, which is not read any more.
+        measure.text_bytes = 0
+    elif kind is None or kind == "message":
+        _add_content(measure, item.content)
+    elif not isinstance(kind, str):
+        measure.attachments += 1
+    elif kind.endswith(_OUTPUT):
+        _add_content(measure, item.output)
+    elif kind not in _PLAIN_ITEMS:
+        measure.attachments += 1
+
+
+def _add_content(measure: Measure, content: Any) -> None:
+    """Add a text, a part or a list of parts."""
+    if isinstance(content, str):
+        measure.text_bytes += utf8_length(content)
+    elif isinstance(content, list):
+        for part in content:
+            _add_part(measure, part)
+    elif isinstance(content, dict):
+        _add_part(measure, content)
+
+
+def _add_part(measure: Measure, part: Any) -> None:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if isinstance(kind, str) and kind in _TEXT_PARTS:
+        text = part.get("text")
+        measure.text_bytes += utf8_length(text) if isinstance(text, str) else 0
+        return
+    measure.attachments += 1
+    if kind in ("input_image", "computer_screenshot"):
+        measure.data_bytes += data_url_bytes(part.get("image_url"))
+    elif kind == "input_file":
+        measure.data_bytes += base64_bytes(part.get("file_data"))

@@ -1,0 +1,69 @@
+"""Response streams, in the shape of OpenAI's responses: the event with the whole response marks it.
+
+That is ``response.completed``, ``response.incomplete`` or ``response.failed``. It is the last event, but
+for OpenRouter's, which sends ``[DONE]`` after it; so only the end of the bytes is the end.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from tokenopen.core.usage import ImpossibleUsage, Usage
+from tokenopen.upstream.sse import Event
+from tokenopen.upstream.surface import ReportConvention
+from tokenopen.upstream.surfaces.marked_stream import MarkedStreamReader, Seen
+from tokenopen.upstream.usage_report import read_responses_report, usage_from_report
+
+_NULL: Final = msgspec.Raw(b"null")
+_DONE: Final = b"[DONE]"
+_MARKS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
+
+
+class _Response(msgspec.Struct, gc=False):
+    usage: msgspec.Raw = _NULL
+
+
+class _Event(msgspec.Struct, gc=False):
+    type: str = ""
+    delta: Any = None
+    response: _Response | None = None
+
+
+_event_decoder: Final = msgspec.json.Decoder(_Event)
+
+
+class ResponsesStreamReader(MarkedStreamReader):
+    """Reads one stream of ``/v1/responses``."""
+
+    def __init__(self, *, convention: ReportConvention) -> None:
+        super().__init__()
+        self._convention = convention
+        self._usage: Usage | None = None
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._usage
+
+    def _see(self, event: Event) -> Seen:
+        if event.data.strip() == _DONE:
+            return Seen(is_mark=True, is_end=True)
+        try:
+            said = _event_decoder.decode(event.data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return Seen()
+        if said.type.endswith(".delta"):
+            return Seen(has_content=bool(said.delta))
+        if said.type in ("error", "response.failed"):
+            self.failed = True
+        if said.type not in _MARKS:
+            return Seen()
+        return Seen(is_mark=True, impossible=self._note(said.response))
+
+    def _note(self, response: _Response | None) -> ImpossibleUsage | None:
+        """Keep what is reported; return why it cannot be true."""
+        try:
+            report = None if response is None else read_responses_report(bytes(response.usage))
+            self._usage = None if report is None else usage_from_report(report, self._convention)
+        except ImpossibleUsage as error:
+            return error
+        return None
