@@ -37,12 +37,13 @@ async def relay_stream(relay: Relay, connection: Connection) -> None:
         await passage.start()
         await _finish(relay, connection, reader, outcome)
         return
-    # Nobody waits for the end of this reply, so nothing waits for its settlement.
-    relay.put(outcome)
+    answered = relay.put(outcome)
     if end_reason == "upstream_broke_off":
         broke_off = f"The provider of model {plan.facts.model} broke off its reply."
         if not passage.started:
             raise UpstreamError(f"{broke_off} Nothing was charged.")
+        # The caller is told of a charge that can be looked up; where the database is away, a little later.
+        await asyncio.wait((answered,), timeout=KEEPALIVE_EVERY_S)
         refusal = UpstreamError(
             f"{broke_off} {format_amount(outcome.due)} credits were charged for what was delivered."
         )
