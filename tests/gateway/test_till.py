@@ -168,6 +168,24 @@ async def test_a_commit_that_did_not_happen_is_done_once(world: World, till: Til
     await world.assert_sound()
 
 
+async def test_a_fault_met_after_a_commit_whose_answer_was_lost_makes_nobody_pay_twice(
+    world: World, till: Till, items: TillItems
+) -> None:
+    """The halves in which the culprit is sought are repeats too."""
+    calls = [await items.admission() for _ in range(2)]
+    fail(world.storage, after=[OutcomeUnknown("lost"), RuntimeError("a bug")])
+    answers = await asyncio.gather(*(till.admit(call) for call in calls))
+    assert all(isinstance(answer, Admitted) for answer in answers)
+    assert [batch.repeated for batch in world.storage.batches] == [False, True, True, True]
+    assert (await world.account())["held"] == sum(items.hold_of(call) for call in calls)
+
+    fail(world.storage, after=[OutcomeUnknown("lost"), RuntimeError("a bug")])
+    settled = await asyncio.gather(*(till.put(items.settlement(call, output=9)) for call in calls))
+    assert [getattr(answer, "charge", None) for answer in settled] == [price(output=9)] * 2
+    assert await world.charges() == [price(output=9)] * 2
+    await world.assert_sound()
+
+
 async def test_a_refund_whose_commit_was_lost_is_given_once(
     world: World, till: Till, items: TillItems
 ) -> None:

@@ -26,6 +26,9 @@ from tokenopen.storage.postgresql import PostgresqlStorage
 
 # What machines' clocks may differ by. The server's alone decides, so nothing depends on it.
 CLOCK_AHEAD_MS = 60_000
+# Without limits, and with 60 requests per minute.
+GROUP = "free"
+LIMITED_GROUP = "limited"
 
 
 @dataclass(kw_only=True)
@@ -47,27 +50,7 @@ class Workers:
                 tx, self.administrator, user_id=user.user_id, amount=parse_amount(credit), reason="Test"
             )
         caller = replace(self.calls, user=user)
-        return replace(caller, key=await make_key(caller, group=None, credit_limit=None))
-
-    async def with_limit(self, requests_per_minute: int) -> TillCalls:
-        """Return the calls of a key whose group has a limit."""
-        policy = GroupPolicy(
-            allowed_models=("*",),
-            multiplier_ppm=1_000_000,
-            model_multipliers={},
-            limits=Limits(requests_per_minute=requests_per_minute, requests_per_day=None),
-        )
-        group = SeedGroup(
-            slug="limited",
-            name="Limited",
-            suitable_for="",
-            visibility="public",
-            custom_terms=False,
-            policy=policy,
-        )
-        async with self.storages[0].write() as tx:
-            await create_group(tx, self.administrator, group)
-        return await self.calls.with_key(group="limited")
+        return replace(caller, key=await make_key(caller, group=GROUP, credit_limit=None))
 
     async def ask_server(self, statement: str, *arguments: object) -> object:
         """Return one value that the server gives, on a connection of its own."""
@@ -102,6 +85,22 @@ class Workers:
         return held
 
 
+def _group(slug: str, requests_per_minute: int | None) -> SeedGroup:
+    return SeedGroup(
+        slug=slug,
+        name=slug.title(),
+        suitable_for="",
+        visibility="public",
+        custom_terms=False,
+        policy=GroupPolicy(
+            allowed_models=("*",),
+            multiplier_ppm=1_000_000,
+            model_multipliers={},
+            limits=Limits(requests_per_minute=requests_per_minute, requests_per_day=None),
+        ),
+    )
+
+
 @pytest.fixture
 async def workers(postgresql_url: str) -> AsyncIterator[Workers]:
     """Two workers on a database that has been set up, with one user who has 10 credits and a key."""
@@ -110,16 +109,19 @@ async def workers(postgresql_url: str) -> AsyncIterator[Workers]:
         second = await stack.enter_async_context(opened_postgresql(postgresql_url))
         async with first.write() as tx:
             administrator = (await set_up(tx, seed_groups=SEED_GROUPS, default_group="default")).administrator
+            for slug, requests_per_minute in ((GROUP, None), (LIMITED_GROUP, 60)):
+                await create_group(tx, administrator, _group(slug, requests_per_minute))
         user = await make_user(first, administrator, "ada@example.com")
         clock = MovableClock(SystemClock().now_ms() + CLOCK_AHEAD_MS)
         tills = (Till(first), Till(second))
         for till in tills:
             till.start()
             stack.push_async_callback(till.close)
+        calls = await start_calls(first, clock, administrator, user)
         yield Workers(
             url=postgresql_url,
             storages=(first, second),
             tills=tills,
             administrator=administrator,
-            calls=await start_calls(first, clock, administrator, user),
+            calls=await calls.with_key(group=GROUP),
         )

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from tests.storage.conftest import Workers
+from tests.storage.conftest import GROUP, LIMITED_GROUP, Workers
 from tests.till_calls import TillCalls
 from tokenopen.control.api_key import Narrowing, create_api_key
 from tokenopen.control.entitlement import OwnTerms, delete_entitlement, put_entitlement
@@ -39,7 +39,7 @@ async def admit_on_both(workers: Workers, admissions: Sequence[Admission]) -> Se
 async def test_of_200_calls_on_two_workers_60_are_admitted_at_60_requests_per_minute(
     workers: Workers,
 ) -> None:
-    calls = await workers.with_limit(60)
+    calls = await workers.calls.with_key(group=LIMITED_GROUP)
     answers = await admit_on_both(workers, [await calls.admission(hold=1) for _ in range(200)])
     assert Counter(type(answer) for answer in answers) == {Admitted: 60, RpmExceeded: 140}
     await workers.assert_sound()
@@ -238,7 +238,7 @@ async def _admit(caller: TillCalls, till: Till) -> tuple[Admission, AdmissionAns
 
 async def _change_group(tx: Transaction, workers: Workers, _caller: TillCalls, number: int) -> None:
     changes: GroupChanges = {"multiplier_ppm": 900_000 + number}
-    await update_group(tx, workers.administrator, "default", changes)
+    await update_group(tx, workers.administrator, GROUP, changes)
 
 
 async def _change_user(tx: Transaction, workers: Workers, caller: TillCalls, number: int) -> None:

@@ -53,6 +53,15 @@ _Resolving = _Waiting[Resolution, ResolutionAnswer]
 _Admitting = _Waiting[Admission, AdmissionAnswer]
 
 
+class _AtFault(Exception):
+    """An item of a batch is at fault. ``repeated``: an earlier try of the whole batch may have committed."""
+
+    def __init__(self, error: Exception, *, repeated: bool) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.repeated = repeated
+
+
 class Till:
     """Admits and resolves calls."""
 
@@ -138,31 +147,32 @@ class Till:
                 admitting.append(admission)
         return resolving, admitting
 
-    async def _post(self, resolving: Sequence[_Resolving], admitting: Sequence[_Admitting]) -> None:
+    async def _post(
+        self, resolving: Sequence[_Resolving], admitting: Sequence[_Admitting], *, repeated: bool = False
+    ) -> None:
         """Post the items, halving around one that is at fault. Raises StorageAway."""
         try:
-            answer = await self._post_known(resolving, admitting)
+            answer = await self._post_known(resolving, admitting, repeated=repeated)
         except AccountsBusy as error:
             await self._post_without(error.account_ids, resolving, admitting)
             return
-        except StorageAway:
-            raise
-        except Exception as error:
+        except _AtFault as fault:
             if len(resolving) + len(admitting) == 1:
                 _log.exception("till_item_failed")
                 answered = resolving[0].answered if resolving else admitting[0].answered
                 if not answered.done():
-                    answered.set_exception(error)
+                    answered.set_exception(fault.error)
                 return
+            repeated = fault.repeated
             middle = len(resolving) // 2 if resolving else 0
             cut = len(admitting) // 2 if not resolving else 0
             if resolving and admitting:
                 # Apart first: most batches hold both, and they seldom fail together.
-                await self._post(resolving, ())
-                await self._post((), admitting)
+                await self._post(resolving, (), repeated=repeated)
+                await self._post((), admitting, repeated=repeated)
             else:
-                await self._post(resolving[:middle], admitting[:cut])
-                await self._post(resolving[middle:], admitting[cut:])
+                await self._post(resolving[:middle], admitting[:cut], repeated=repeated)
+                await self._post(resolving[middle:], admitting[cut:], repeated=repeated)
             return
         self._hand_out(resolving, admitting, answer)
 
@@ -185,12 +195,11 @@ class Till:
         self._filled.set()
 
     async def _post_known(
-        self, resolving: Sequence[_Resolving], admitting: Sequence[_Admitting]
+        self, resolving: Sequence[_Resolving], admitting: Sequence[_Admitting], *, repeated: bool
     ) -> BatchAnswer:
-        """Post until it is known what happened. Raises StorageAway only where nothing was written."""
+        """Post until it is known what happened. Raises StorageAway where nothing was written, _AtFault."""
         resolutions = [waiting.item for waiting in resolving]
         admissions = [waiting.item for waiting in admitting]
-        repeated = False
         begun_s = monotonic()
         pause_s = RETRY_MIN_S
         while True:
@@ -215,6 +224,8 @@ class Till:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, RETRY_MAX_S)
                 continue
+            except Exception as error:
+                raise _AtFault(error, repeated=repeated) from error
             return answer
 
     def _refuse_waiting(self) -> None:

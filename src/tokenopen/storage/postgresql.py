@@ -29,17 +29,16 @@ from tokenopen.ports.storage import (
 )
 from tokenopen.storage import directory, worker
 from tokenopen.storage.postgresql_connection import (
-    CONNECT_MAX_S,
     CONTROL_SESSION,
     NOW_MS,
     READER_SESSION,
     TILL_SESSION,
     Connection,
+    Pool,
     away_errors,
+    close,
     commit,
     connect,
-    connect_arguments,
-    read_whole_numbers,
     require_durable,
     roll_back,
 )
@@ -54,7 +53,6 @@ _CONNECTIONS_MAX: Final = 8
 _BATCH_MAX_S: Final = 10
 _LOOK_UP_MAX_S: Final = 5
 _STATEMENT_MAX_S: Final = 35
-_CLOSE_MAX_S: Final = 2
 
 # Isolation is named each time: a server may be told to use another one where none is.
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
@@ -76,7 +74,7 @@ def _storable(value: Any) -> Any:
 class _PostgresqlTransaction:
     """A control-plane transaction. ``now_ms`` is read when it begins, and anew after each lock."""
 
-    def __init__(self, connection: Any, clock: Clock | None, *, statement_max_s: float | None) -> None:
+    def __init__(self, connection: Connection, clock: Clock | None, *, statement_max_s: float | None) -> None:
         self._connection = connection
         self._clock = clock
         self._statement_max_s = statement_max_s
@@ -118,7 +116,7 @@ class _PostgresqlTransaction:
 
 @asynccontextmanager
 async def _snapshot(
-    connection: Any, clock: Clock | None, *, statement_max_s: float | None
+    connection: Connection, clock: Clock | None, *, statement_max_s: float | None
 ) -> AsyncIterator[Transaction]:
     try:
         with away_errors(connection):
@@ -135,8 +133,6 @@ async def read_postgresql(url: str) -> AsyncIterator[Transaction]:
     """A read-only transaction on one snapshot, beside whatever serves the database. Raises StorageAway."""
     connection = await connect(url, READER_SESSION)
     try:
-        with away_errors(connection):
-            await read_whole_numbers(connection)
         async with _snapshot(connection, None, statement_max_s=None) as tx:
             if await connection.fetchval("SELECT to_regclass('accounts')") is None:
                 raise StorageAway("tokenopen serve has not been started on it yet")
@@ -150,29 +146,17 @@ async def open_postgresql(url: str, *, clock: Clock | None = None) -> "Postgresq
 
     Tests that move time give a clock; otherwise the time is the server's.
     """
-    pool = asyncpg.create_pool(
-        **connect_arguments(url, CONTROL_SESSION),
-        min_size=1,
-        max_size=_CONNECTIONS_MAX,
-        init=read_whole_numbers,
-    )
-    with away_errors():
-        await pool
-    storage = PostgresqlStorage(url, pool, clock)
-    try:
-        await storage.connect_till()
-    except BaseException:
-        await storage.close()
-        raise
+    storage = PostgresqlStorage(url, clock)
+    await storage.connect_till()
     return storage
 
 
 class PostgresqlStorage:
     """The Storage port on PostgreSQL: one connection for the till, a few for everything else."""
 
-    def __init__(self, url: str, pool: Any, clock: Clock | None) -> None:
+    def __init__(self, url: str, clock: Clock | None) -> None:
         self._url = url
-        self._pool = pool
+        self._pool = Pool(url, CONTROL_SESSION, connections_max=_CONNECTIONS_MAX)
         self._clock = clock
         self._till: Connection | None = None
         # Who holds it owns the till's connection.
@@ -232,17 +216,8 @@ class PostgresqlStorage:
         return decided
 
     @asynccontextmanager
-    async def _acquire(self) -> AsyncIterator[Any]:
-        with away_errors():
-            connection = await self._pool.acquire(timeout=CONNECT_MAX_S)
-        try:
-            yield connection
-        finally:
-            await self._pool.release(connection)
-
-    @asynccontextmanager
     async def write(self) -> AsyncIterator[Transaction]:
-        async with self._acquire() as connection:
+        async with self._pool.connection() as connection:
             try:
                 with away_errors(connection):
                     await connection.execute(_BEGIN, timeout=_STATEMENT_MAX_S)
@@ -257,27 +232,27 @@ class PostgresqlStorage:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:
         async with (
-            self._acquire() as connection,
+            self._pool.connection() as connection,
             _snapshot(connection, self._clock, statement_max_s=_STATEMENT_MAX_S) as tx,
         ):
             yield tx
 
     async def load_catalog(self) -> Catalog:
         async with (
-            self._acquire() as connection,
+            self._pool.connection() as connection,
             _snapshot(connection, self._clock, statement_max_s=_LOOK_UP_MAX_S) as tx,
         ):
             return await directory.load_catalog(tx)
 
     async def find_caller(self, key_hash: bytes, catalog: Catalog) -> Caller | Stale | None:
-        async with self._acquire() as connection:
+        async with self._pool.connection() as connection:
             # No snapshot, which would cost three round trips: the account's version is read first, so what
             # is read after it can only be newer, and the till compares the version.
             tx = _PostgresqlTransaction(connection, self._clock, statement_max_s=_LOOK_UP_MAX_S)
             return await directory.find_caller(tx, key_hash, catalog)
 
     async def find_versions(self, account_id: str | None) -> Versions:
-        async with self._acquire() as connection:
+        async with self._pool.connection() as connection:
             with away_errors(connection):
                 now_ms, catalog, account = await connection.fetchrow(
                     _SELECT_VERSIONS, account_id, timeout=_LOOK_UP_MAX_S
@@ -306,10 +281,6 @@ class PostgresqlStorage:
 
     async def close(self) -> None:
         async with self._turn:
-            try:
-                async with asyncio.timeout(_CLOSE_MAX_S):
-                    if self._till is not None:
-                        await self._till.close()
-                    await self._pool.close()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-                self._pool.terminate()
+            if self._till is not None:
+                await close(self._till)
+            await self._pool.close()

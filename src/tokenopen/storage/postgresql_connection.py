@@ -7,18 +7,18 @@ so a pooler in between has to be in session mode.
 
 import asyncio
 import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 import asyncpg
 
 from tokenopen.ports.storage import OutcomeUnknown, StorageAway
 
-URL_SCHEMES: Final = ("postgresql://", "postgres://")
 CONNECT_MAX_S: Final = 5
 COMMIT_MAX_S: Final = 10
 ROLL_BACK_MAX_S: Final = 2
+CLOSE_MAX_S: Final = 1
 # The server's clock is the only one: workers on several machines decide by the same time.
 NOW_MS: Final = "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 
@@ -66,6 +66,9 @@ _AWAY_CLASSES: Final = frozenset({"08", "28", "53", "57", "58"})
 _AWAY_CODES: Final = frozenset(
     {"25006", "25P03", "25P04", "40001", "40P01", "55P03", "3D000", "XX001", "XX002"}
 )
+# The driver's own: a lost connection, or one that it has lost track of since the server ended it.
+_DRIVER_ERRORS: Final = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+_FAILURES: Final = (asyncpg.PostgresError, *_DRIVER_ERRORS)
 # Waiting for a standby inside COMMIT must not be cut short: the server would then report success.
 _COMMIT: Final = "SET LOCAL statement_timeout = 0; COMMIT"
 
@@ -75,17 +78,13 @@ class ServerUnusable(StorageAway):
 
 
 class Connection(asyncpg.Connection):  # type: ignore[misc]
-    """A session whose socket notices a dead peer. It keeps no state that a pool would have to reset."""
+    """A session whose socket notices a dead peer."""
 
     __slots__ = ()
 
     def __init__(self, protocol: Any, transport: asyncio.Transport, *arguments: Any) -> None:
         super().__init__(protocol, transport, *arguments)
         _keep_alive(transport)
-
-    def get_reset_query(self) -> str:
-        """Return what a pool runs between two users of a connection: nothing, it would cost a round trip."""
-        return ""
 
 
 def _keep_alive(transport: asyncio.Transport) -> None:
@@ -100,32 +99,70 @@ def _keep_alive(transport: asyncio.Transport) -> None:
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MS)
 
 
-def connect_arguments(url: str, session: Mapping[str, str]) -> dict[str, Any]:
-    """Return what asyncpg connects with. Of several hosts in the URL it is the one that takes writes."""
-    return {
-        "dsn": url,
-        "connection_class": Connection,
-        "server_settings": dict(session),
-        "timeout": CONNECT_MAX_S,
-        "target_session_attrs": "any" if session is READER_SESSION else "read-write",
-        # Statements stay prepared for the life of a connection.
-        "max_cached_statement_lifetime": 0,
-    }
-
-
 async def connect(url: str, session: Mapping[str, str]) -> Connection:
-    """Open a connection. Raises StorageAway."""
+    """Open a connection; of several hosts in the URL it is the one that takes writes. Raises StorageAway."""
     with away_errors():
-        connection: Connection = await asyncpg.connect(**connect_arguments(url, session))
-        return connection
+        connection: Connection = await asyncpg.connect(
+            url,
+            connection_class=Connection,
+            server_settings=dict(session),
+            timeout=CONNECT_MAX_S,
+            target_session_attrs="any" if session is READER_SESSION else "read-write",
+            # Statements stay prepared for the life of a connection.
+            max_cached_statement_lifetime=0,
+        )
+    with away_errors(connection):
+        # Sums of integers, which the server calls numeric, are read as the integers that they are.
+        await connection.set_type_codec(
+            "numeric", schema="pg_catalog", encoder=str, decoder=int, format="text"
+        )
+    return connection
 
 
-async def read_whole_numbers(connection: Any) -> None:
-    """Have sums of integers, which the server calls numeric, read as the integers that they are."""
-    await connection.set_type_codec("numeric", schema="pg_catalog", encoder=str, decoder=int, format="text")
+class Pool:
+    """Connections for one transaction each, at most so many; who finds none free waits for one."""
+
+    def __init__(self, url: str, session: Mapping[str, str], *, connections_max: int) -> None:
+        self._url = url
+        self._session = session
+        self._idle: list[Connection] = []
+        self._free = asyncio.Semaphore(connections_max)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lend a connection. Raises StorageAway, also where none becomes free in time."""
+        with away_errors():
+            await asyncio.wait_for(self._free.acquire(), CONNECT_MAX_S)
+        try:
+            connection = self._find() or await connect(self._url, self._session)
+            try:
+                yield connection
+            except asyncio.CancelledError:
+                # In the middle of a statement, maybe.
+                connection.terminate()
+                raise
+            finally:
+                if not connection.is_closed() and connection.is_in_transaction():
+                    connection.terminate()
+                if not connection.is_closed():
+                    self._idle.append(connection)
+        finally:
+            self._free.release()
+
+    def _find(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+        return None
+
+    async def close(self) -> None:
+        """Close what is idle."""
+        for connection in self._idle:
+            await close(connection)
 
 
-async def require_durable(connection: Any) -> bool:
+async def require_durable(connection: Connection) -> bool:
     """Raise ServerUnusable where a commit could be lost or text mangled.
 
     Tell whether commits would also survive a crash of the server's machine.
@@ -147,29 +184,27 @@ async def require_durable(connection: Any) -> bool:
     return bool(syncs == "on")
 
 
-def _is_away(error: Exception, connection: Any) -> bool:
+def _is_away(error: Exception, connection: Connection | None) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         code = error.sqlstate or ""
         # A migration by a newer process outdates prepared statements; they are prepared anew at the next try.
         outdated = isinstance(error, asyncpg.InvalidCachedStatementError)
         return outdated or code[:2] in _AWAY_CLASSES or code in _AWAY_CODES
-    if connection is None:
-        # On the way to a connection it is about the server or the URL.
-        return isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError | ValueError)
-    if isinstance(error, asyncpg.InterfaceError):
-        return bool(connection.is_closed())
-    return isinstance(error, OSError | asyncpg.OutdatedSchemaCacheError)
+    # A URL that cannot be understood is a ValueError.
+    return isinstance(error, _DRIVER_ERRORS) or (connection is None and isinstance(error, ValueError))
 
 
 @contextmanager
-def away_errors(connection: Any = None) -> Iterator[None]:
+def away_errors(connection: Connection | None = None) -> Iterator[None]:
     """Turn what happens to the server or the way to it into StorageAway; bugs pass as they are."""
     try:
         yield
     except Exception as error:
-        if _is_away(error, connection):
-            raise StorageAway(describe(error)) from error
-        raise
+        if not _is_away(error, connection):
+            raise
+        if connection is not None and isinstance(error, _DRIVER_ERRORS):
+            connection.terminate()
+        raise StorageAway(describe(error)) from error
 
 
 def describe(error: Exception) -> str:
@@ -177,13 +212,13 @@ def describe(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
 
 
-async def commit(connection: Any) -> None:
+async def commit(connection: Connection) -> None:
     """Commit. Raises OutcomeUnknown, with the connection closed."""
     # Closed, not cancelled: a request to cancel could make the server report what no standby has.
     timer = asyncio.get_running_loop().call_later(COMMIT_MAX_S, connection.terminate)
     try:
         done = await connection.execute(_COMMIT)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except _FAILURES as error:
         connection.terminate()
         raise OutcomeUnknown(describe(error)) from error
     except asyncio.CancelledError:
@@ -194,11 +229,19 @@ async def commit(connection: Any) -> None:
     assert done == "COMMIT", f"the transaction had failed before: {done}"
 
 
-async def roll_back(connection: Any) -> None:
+async def close(connection: Connection) -> None:
+    """Close a connection, politely where the server listens."""
+    try:
+        await connection.close(timeout=CLOSE_MAX_S)
+    except _FAILURES:
+        connection.terminate()
+
+
+async def roll_back(connection: Connection) -> None:
     """Leave no transaction open; a connection on which that cannot be done is closed."""
     if connection.is_closed():
         return
     try:
         await connection.execute("ROLLBACK", timeout=ROLL_BACK_MAX_S)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+    except _FAILURES:
         connection.terminate()

@@ -24,7 +24,7 @@ from tokenopen.core.ledger import KeyBook
 from tokenopen.core.rate_limit import RateWindow
 from tokenopen.ports.clock import Clock
 from tokenopen.ports.storage import Batch, BatchAnswer
-from tokenopen.storage.postgresql_connection import NOW_MS
+from tokenopen.storage.postgresql_connection import NOW_MS, Connection
 from tokenopen.storage.till_rows import (
     Decided,
     account_book,
@@ -216,12 +216,12 @@ WRITE_BOTH: Final = _statement("write both", (*_BOOKS, *_ADMITTED, *_RESOLVED))
 WRITE_REFUNDS: Final = _statement("write refunds", (REFUND_CALLS,))
 
 
-async def find_busy(connection: Any, account_ids: Sequence[str]) -> frozenset[str]:
+async def find_busy(connection: Connection, account_ids: Sequence[str]) -> frozenset[str]:
     """Return which of the accounts somebody else has locked. Outside a transaction, or it keeps the locks."""
     return frozenset(row[0] for row in await connection.fetch(SELECT_BUSY, account_ids))
 
 
-async def post_batch(connection: Any, batch: Batch, clock: Clock | None) -> tuple[BatchAnswer, bool]:
+async def post_batch(connection: Connection, batch: Batch, clock: Clock | None) -> tuple[BatchAnswer, bool]:
     """Decide and write the batch in the open transaction; tell also whether anything was written.
 
     The time is the server's, or the clock's where tests give one.
@@ -273,7 +273,7 @@ def _books(batch: Batch, account_rows: Rows, rows: Rows) -> Books:
     )
 
 
-async def _write(connection: Any, books: Books, decided: Decided) -> None:
+async def _write(connection: Connection, books: Books, decided: Decided) -> None:
     rows = [
         *_arrays(UPDATE_ACCOUNTS, account_rows(books, decided.touched)),
         *_arrays(UPDATE_KEYS, key_rows(books, decided.touched)),
