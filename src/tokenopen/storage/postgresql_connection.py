@@ -101,16 +101,20 @@ def _keep_alive(transport: asyncio.Transport) -> None:
 
 async def connect(url: str, session: Mapping[str, str]) -> Connection:
     """Open a connection; of several hosts in the URL it is the one that takes writes. Raises StorageAway."""
-    with away_errors():
-        connection: Connection = await asyncpg.connect(
-            url,
-            connection_class=Connection,
-            server_settings=dict(session),
-            timeout=CONNECT_MAX_S,
-            target_session_attrs="any" if session is READER_SESSION else "read-write",
-            # Statements stay prepared for the life of a connection.
-            max_cached_statement_lifetime=0,
-        )
+    try:
+        with away_errors():
+            connection: Connection = await asyncpg.connect(
+                url,
+                connection_class=Connection,
+                server_settings=dict(session),
+                timeout=CONNECT_MAX_S,
+                target_session_attrs="any" if session is READER_SESSION else "read-write",
+                # Statements stay prepared for the life of a connection.
+                max_cached_statement_lifetime=0,
+            )
+    except ValueError:
+        # Its text may hold a part of the password.
+        raise StorageAway("its URL cannot be read; in a password @ is written %40, / %2F and : %3A") from None
     with away_errors(connection):
         # Sums of integers, which the server calls numeric, are read as the integers that they are.
         await connection.set_type_codec(
@@ -184,14 +188,13 @@ async def require_durable(connection: Connection) -> bool:
     return bool(syncs == "on")
 
 
-def _is_away(error: Exception, connection: Connection | None) -> bool:
+def _is_away(error: Exception) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         code = error.sqlstate or ""
         # A migration by a newer process outdates prepared statements; they are prepared anew at the next try.
         outdated = isinstance(error, asyncpg.InvalidCachedStatementError)
         return outdated or code[:2] in _AWAY_CLASSES or code in _AWAY_CODES
-    # A URL that cannot be understood is a ValueError.
-    return isinstance(error, _DRIVER_ERRORS) or (connection is None and isinstance(error, ValueError))
+    return isinstance(error, _DRIVER_ERRORS)
 
 
 @contextmanager
@@ -200,7 +203,7 @@ def away_errors(connection: Connection | None = None) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not _is_away(error, connection):
+        if not _is_away(error):
             raise
         if connection is not None and isinstance(error, _DRIVER_ERRORS):
             connection.terminate()
