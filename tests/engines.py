@@ -62,6 +62,16 @@ class PostgresqlServer:
         finally:
             await self.run(f"DROP DATABASE {name} WITH (FORCE)")
 
+    @contextmanager
+    def bare_database(self) -> Iterator[str]:
+        """Make a database of one's own without any table, as operators do, and return its URL."""
+        name = f"{self.template}_{next(self._numbers)}"
+        _at_once(self.run(f"CREATE DATABASE {name}"))
+        try:
+            yield self.url_of(name)
+        finally:
+            _at_once(self.run(f"DROP DATABASE {name} WITH (FORCE)"))
+
 
 @contextmanager
 def _server_url() -> Iterator[str]:
