@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
@@ -69,8 +70,7 @@ async def test_a_connection_over_a_network_notices_a_dead_peer(postgresql_url: s
 async def test_a_server_that_forgets_commits_is_refused_with_what_to_do(
     postgresql_server: PostgresqlServer, postgresql_url: str
 ) -> None:
-    database = postgresql_url.rsplit("/", 1)[1] if "?" not in postgresql_url else None
-    name = database or postgresql_url.split("?")[0].rsplit("/", 1)[1]
+    name = urlsplit(postgresql_url).path.removeprefix("/")
     await postgresql_server.run(f"ALTER DATABASE {name} SET synchronous_commit = off")
     with pytest.raises(ServerUnusable, match="ALTER ROLE"):
         async with starting_postgresql(postgresql_url):
@@ -230,6 +230,23 @@ async def test_of_processes_that_start_at_once_one_waits_for_the_other(bare_url:
     await asyncio.gather(start(), start(), start())
     async with opened_postgresql(bare_url) as storage, storage.read() as tx:
         assert await tx.fetch_all(select(schema.users)) == []
+
+
+async def test_a_user_who_may_create_no_table_is_told_so_in_one_line(
+    postgresql_server: PostgresqlServer, bare_url: str
+) -> None:
+    role = f"{postgresql_server.template}_poor"
+    await postgresql_server.run(f"CREATE ROLE {role} LOGIN PASSWORD 'poor'")
+    parts = urlsplit(bare_url)
+    netloc = f"{role}:poor@{parts.netloc.rpartition('@')[2]}"
+    poor_url = urlunsplit(parts._replace(netloc=netloc))
+    try:
+        with pytest.raises(StorageAway, match="permission denied for schema public") as away:
+            async with starting_postgresql(poor_url):
+                pass
+    finally:
+        await postgresql_server.run(f"DROP ROLE {role}")
+    assert len(str(away.value).splitlines()) == 1
 
 
 async def test_a_database_that_was_never_started_on_cannot_be_audited(bare_url: str) -> None:

@@ -121,10 +121,10 @@ async def _start_postgresql(
             yield storage, derive_keys(secret)
     except ServerUnusable as error:
         raise StartupError(f"The database cannot be used: {error}") from error
-    except (SQLAlchemyError, StorageAway) as error:
+    except StorageAway as error:
         raise StartupError(
             f"The database that TOKENOPEN_DATABASE_URL names cannot be used ({error}). Check the address, "
-            "the user and the password, and that the server runs."
+            "the user with its rights and its password, and that the server runs."
         ) from error
 
 

@@ -138,7 +138,7 @@ async def read_postgresql(url: str) -> AsyncIterator[Transaction]:
                 raise StorageAway("tokenopen serve has not been started on it yet")
             yield tx
     finally:
-        connection.terminate()
+        await close(connection)
 
 
 async def open_postgresql(url: str, *, clock: Clock | None = None) -> "PostgresqlStorage":

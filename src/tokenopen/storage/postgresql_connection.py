@@ -112,6 +112,9 @@ async def connect(url: str, session: Mapping[str, str]) -> Connection:
                 # Statements stay prepared for the life of a connection.
                 max_cached_statement_lifetime=0,
             )
+    except asyncpg.PostgresError as error:
+        # Whatever the server has against this session, there is none.
+        raise StorageAway(describe(error)) from error
     except ValueError:
         # Its text may hold a part of the password.
         raise StorageAway("its URL cannot be read; in a password @ is written %40, / %2F and : %3A") from None

@@ -6,6 +6,7 @@ from typing import Final
 
 import asyncpg
 import structlog
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -15,6 +16,7 @@ from tokenopen.storage.postgresql_connection import (
     START_SESSION,
     Connection,
     away_errors,
+    close,
     connect,
     require_durable,
 )
@@ -44,11 +46,11 @@ async def starting_postgresql(url: str) -> AsyncIterator[None]:
             await upgrade_postgresql(url)
         yield
     finally:
-        connection.terminate()
+        await close(connection)
 
 
 async def upgrade_postgresql(url: str) -> None:
-    """Carry out the migrations that the database lacks. Raises SchemaTooNew."""
+    """Carry out the migrations that the database lacks. Raises SchemaTooNew, StorageAway."""
 
     async def make() -> Connection:
         return await connect(url, START_SESSION)
@@ -57,5 +59,8 @@ async def upgrade_postgresql(url: str) -> None:
     try:
         async with engine.begin() as connection:
             await connection.run_sync(upgrade_schema)
+    except DBAPIError as error:
+        # What the server said, without the statement, which would fill the screen.
+        raise StorageAway(f"its tables cannot be brought up to date: {error.orig}") from error
     finally:
         await engine.dispose()
