@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-fast trial-crash check format lock clean
+.PHONY: help setup demo test test-fast test-postgresql trial-crash check format lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 20
 
@@ -36,6 +36,12 @@ test: $(VENV)/.dev check ## every check and test
 
 test-fast: $(VENV)/.dev ## tests without those that start processes
 	$(BIN)/python -m pytest -m "not slow"
+
+# The contract and the engine's own tests run on PostgreSQL in `make test` too; here everything above them does.
+test-postgresql: $(VENV)/.dev ## the tests of every layer above storage on PostgreSQL; TOKENOPEN_TEST_POSTGRESQL_URL names a server
+	TOKENOPEN_TEST_ENGINE=postgresql $(BIN)/python -m pytest -n 2 --dist loadfile tests/control tests/api tests/gateway \
+	  tests/cli tests/e2e/test_exactness.py tests/e2e/test_group_pricing.py tests/e2e/test_changes_under_load.py \
+	  tests/e2e/test_openai_sdk.py tests/e2e/test_trace.py
 
 trial-crash: $(VENV)/.dev ## kill the server 100 times under load, then check every charge; SEED=n repeats one
 	$(BIN)/python -m trials.crash --kills 100 $(if $(SEED),--seed $(SEED))
