@@ -1,0 +1,1 @@
+"""Web: the console and guide pages, rendered by the server."""
