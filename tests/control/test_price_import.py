@@ -68,7 +68,7 @@ def usages(input_units: int) -> Sequence[Usage]:
     """Calls with so many input units in all: plain ones, and ones with units of every class."""
     parts = {
         name: input_units // divisor
-        for name, divisor in zip(INPUT_CLASSES[1:], (3, 7, 11, 13, 17), strict=True)
+        for name, divisor in zip(INPUT_CLASSES[1:], (3, 7, 11, 13, 17, 19, 23), strict=True)
     }
     outputs = dict(zip(OUTPUT_CLASSES, (1_201, 353, 29, 17), strict=True))
     return [
@@ -82,17 +82,18 @@ def as_data_usage(usage: Usage) -> DataUsage:
     units = {name: usage.units.get(name, 0) for name in (*INPUT_CLASSES, *OUTPUT_CLASSES)}
     return DataUsage(
         input_tokens=usage.input_units,
-        cache_read_tokens=units["cached_input"],
+        cache_read_tokens=units["cached_input"] + units["cached_audio_input"],
         cache_write_tokens=units["cache_write"] + units["cache_write_1h"],
         cache_write_1h_tokens=units["cache_write_1h"],
-        input_audio_tokens=units["audio_input"],
+        input_audio_tokens=units["audio_input"] + units["cached_audio_input"],
+        input_video_tokens=units["video_input"],
         input_image_tokens=units["image_input"],
         output_tokens=usage.output_units,
         output_reasoning_tokens=units["reasoning"],
         output_audio_tokens=units["audio_output"],
         output_image_tokens=units["image_output"],
-        # Our classes keep cached units and those of a medium apart.
-        cache_audio_read_tokens=0,
+        # Of cached units our classes keep those of sound apart.
+        cache_audio_read_tokens=units["cached_audio_input"],
         cache_image_read_tokens=0,
     )
 
@@ -208,10 +209,10 @@ def test_a_model_without_an_output_price_is_imported_without_prices(price_data: 
 
 
 def test_a_model_billed_in_units_of_no_usage_class_is_imported_without_prices(price_data: Provider) -> None:
-    prices = ModelPrice(input_mtok=Decimal(1), output_mtok=Decimal(2), input_video_mtok=Decimal(12))
+    prices = ModelPrice(input_mtok=Decimal(1), output_mtok=Decimal(2), output_video_mtok=Decimal(12))
     model = import_one(price_data, prices)
     assert model.price_changes == []
-    assert model.notes == ["no prices: input_video_mtok is for units that no usage class covers"]
+    assert model.notes == ["no prices: output_video_mtok is for units that no usage class covers"]
 
 
 def test_each_price_of_the_data_becomes_that_of_its_usage_class(price_data: Provider) -> None:
@@ -226,6 +227,8 @@ def test_each_price_of_the_data_becomes_that_of_its_usage_class(price_data: Prov
         "output_reasoning_mtok": "reasoning",
         "output_audio_mtok": "audio_output",
         "output_image_mtok": "image_output",
+        "cache_audio_read_mtok": "cached_audio_input",
+        "input_video_mtok": "video_input",
     }
     prices = {key: Decimal(number) for number, key in enumerate(keys, start=1)}
     [change] = import_one(price_data, ModelPrice(**prices)).price_changes

@@ -18,8 +18,11 @@ INPUT_CLASSES: Final = (
     "cache_write_1h",
     "audio_input",
     "image_input",
+    "cached_audio_input",
+    "video_input",
 )
 OUTPUT_CLASSES: Final = ("output", "reasoning", "audio_output", "image_output")
+COUNTED_CLASSES: Final = ("images", "characters", "seconds", "searches")
 UNITS_MAX: Final = 1_000_000_000
 
 MULTIPLIERS_PPM: Final = st.one_of(

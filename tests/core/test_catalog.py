@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.core.strategies import INPUT_CLASSES, OUTPUT_CLASSES, PRICES_PER_MILLION, revision_of
+from tests.core.strategies import (
+    COUNTED_CLASSES,
+    INPUT_CLASSES,
+    OUTPUT_CLASSES,
+    PRICES_PER_MILLION,
+    revision_of,
+)
 from tokenopen.core.catalog import (
     Catalog,
     Endpoint,
@@ -31,6 +37,8 @@ FALLBACKS = {
     "cache_write_1h": ["cache_write_1h", "cache_write", "input"],
     "audio_input": ["audio_input", "input"],
     "image_input": ["image_input", "input"],
+    "cached_audio_input": ["cached_audio_input", "cached_input", "audio_input", "input"],
+    "video_input": ["video_input", "input"],
     "output": ["output"],
     "reasoning": ["reasoning", "output"],
     "audio_output": ["audio_output", "output"],
@@ -87,6 +95,13 @@ def test_a_price_list_without_some_class_is_our_mistake(missing: str) -> None:
     per_million = {name: Nanocredits(1) for name in (*INPUT_CLASSES, *OUTPUT_CLASSES) if name != missing}
     with pytest.raises(AssertionError):
         Prices(per_million=per_million, per_call=Nanocredits(0))
+
+
+def test_a_counted_class_has_the_price_that_names_it_and_no_other() -> None:
+    prices = priced(input=1, output=1, images=40)
+    assert prices.per_million["images"] == 40
+    assert prices.unpriced(COUNTED_CLASSES) == ["characters", "seconds", "searches"]
+    assert prices.unpriced(["input", "images"]) == []
 
 
 def test_a_negative_price_is_our_mistake() -> None:

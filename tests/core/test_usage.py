@@ -3,12 +3,17 @@
 import pytest
 from hypothesis import given
 
-from tests.core.strategies import INPUT_CLASSES, OUTPUT_CLASSES, UNITS_MAX, USAGES
+from tests.core.strategies import COUNTED_CLASSES, INPUT_CLASSES, OUTPUT_CLASSES, UNITS_MAX, USAGES
 from tokenopen.core.usage import USAGE_CLASSES, ImpossibleUsage, Usage, usage_of
 
 
-def test_every_class_is_either_input_or_output() -> None:
-    assert sorted(USAGE_CLASSES) == sorted((*INPUT_CLASSES, *OUTPUT_CLASSES))
+def test_every_class_is_either_input_or_output_or_counted() -> None:
+    assert sorted(USAGE_CLASSES) == sorted((*INPUT_CLASSES, *OUTPUT_CLASSES, *COUNTED_CLASSES))
+
+
+def test_what_is_counted_is_no_input_and_no_output() -> None:
+    usage = Usage(dict.fromkeys(COUNTED_CLASSES, 3))
+    assert (usage.input_units, usage.output_units) == (0, 0)
 
 
 @given(USAGES)

@@ -215,6 +215,8 @@ def _explain_charge(call: Row, history: CatalogHistory) -> tuple[str, str | None
     revision = history.prices.get(call["price_revision_id"])
     if revision is not None and prices != revision.prices_for(usage.input_units):
         return "I8", f"its prices are not those of its price revision {revision.id}"
+    if missing := prices.unpriced(usage.units):
+        return "I8", f"its prices name none for its units of {missing[0]}"
     due = charge_for(usage, prices, multiplier_ppm=call["multiplier_ppm"])
     if call["charge"] + call["absorbed"] != due:
         return "I10", f"charge {call['charge']} + absorbed {call['absorbed']} is not {due}"

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tokenopen.core.catalog import PER_CALL, InvalidPrices, PriceRevision, Prices, resolve_prices
+from tokenopen.core.catalog import PER_CALL, InvalidPrices, PriceRevision, Prices, PriceStep, resolve_prices
 from tokenopen.core.errors import InvalidRequest
 from tokenopen.core.identifier import new_id
 from tokenopen.core.money import format_amount
 from tokenopen.core.usage import OUTPUT_CLASSES, USAGE_CLASSES
 from tokenopen.storage.directory import price_revision_from_row
 from tokenopen.storage.model import NamedPrices, NamedSteps, decode_named, price_revision_row
+from tokenopen.storage.policy import decode_prices, decode_steps
 
 Row = Mapping[str, Any]
 
@@ -91,7 +92,8 @@ def name_prices(prices: Prices, *, has_output: bool) -> NamedPrices:
     if prices.per_call:
         named[PER_CALL] = prices.per_call
     for unit_class in USAGE_CLASSES:
-        if resolve_prices(named, has_output=False).per_million[unit_class] != per_million[unit_class]:
+        resolved = resolve_prices(named, has_output=False).per_million
+        if resolved.get(unit_class) != per_million.get(unit_class):
             named[unit_class] = per_million[unit_class]
     assert resolve_prices(named, has_output=False) == prices
     return named
@@ -104,6 +106,10 @@ def _check_steps(steps: NamedSteps) -> None:
             f"steps: at most {STEPS_MAX}, with above_input_tokens of at least 1, each larger than the last.",
             param="steps",
         )
+
+
+def _price_lists(row: Row) -> tuple[Prices, Sequence[PriceStep]]:
+    return decode_prices(row["prices"]), decode_steps(row["steps"])
 
 
 def make_revision(
@@ -138,6 +144,6 @@ def make_revision(
     except InvalidPrices as error:
         raise InvalidRequest(f"prices: {error}.", param="prices") from error
     current = in_force_at(revisions, effective_from_ms)
-    if current is not None and (current["prices"], current["steps"]) == (row["prices"], row["steps"]):
+    if current is not None and _price_lists(current) == _price_lists(row):
         return None
     return row

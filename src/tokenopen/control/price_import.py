@@ -34,7 +34,7 @@ from genai_prices.types import (
 from tokenopen.control.model_limits import ModelLimits, load_model_limits
 from tokenopen.core.catalog import PER_CALL, InvalidPrices, Prices, PriceStep, resolve_prices
 from tokenopen.core.money import Nanocredits, parse_price
-from tokenopen.core.usage import USAGE_CLASSES
+from tokenopen.core.usage import TOKEN_CLASSES
 
 # Companies that make the models they sell and whose names in the data are those of their own API. Not
 # here: who hosts others' models (Groq, OpenRouter, Azure, AWS, Together ...).
@@ -60,6 +60,8 @@ _CLASS_OF_PRICE: Final = {
     "cache_write_1h_mtok": "cache_write_1h",
     "input_audio_mtok": "audio_input",
     "input_image_mtok": "image_input",
+    "cache_audio_read_mtok": "cached_audio_input",
+    "input_video_mtok": "video_input",
     "output_mtok": "output",
     "output_reasoning_mtok": "reasoning",
     "output_audio_mtok": "audio_output",
@@ -69,11 +71,8 @@ _PER_THOUSAND_CALLS: Final = "requests_kcount"
 _PAID_TOOLS: Final = frozenset(
     {"web_searches_kcount", "social_searches_kcount", "storage_searches_kcount", "code_executions_kcount"}
 )
-# A usage class says that a unit was cached or what it carried, never both.
-_CACHED_MEDIA: Final = {
-    "cache_audio_read_mtok": "units of cached audio",
-    "cache_image_read_mtok": "units of cached images",
-}
+# Of cached units only those of sound have a class of their own: no provider reports cached images apart.
+_CACHED_MEDIA: Final = {"cache_image_read_mtok": "units of cached images"}
 _UNDERSTOOD: Final = frozenset({*_CLASS_OF_PRICE, _PER_THOUSAND_CALLS, *_PAID_TOOLS, *_CACHED_MEDIA})
 
 
@@ -228,7 +227,7 @@ def _price_lists(candidates: Sequence[ModelPrice], *, has_output: bool) -> tuple
         return Prices(
             per_million={
                 unit_class: max(prices.per_million[unit_class] for prices in lists)
-                for unit_class in USAGE_CLASSES
+                for unit_class in TOKEN_CLASSES
             },
             per_call=max(prices.per_call for prices in lists),
         )

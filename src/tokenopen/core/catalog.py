@@ -1,21 +1,30 @@
 """Catalog: models, their prices, and the routes that lead to a provider.
 
-A price revision holds a price for *every* usage class, resolved when it is written, so a class that a
+A price revision holds a price for *every* class of tokens, resolved when it is written, so a class that a
 provider starts to report is never free: input-like classes fall back to ``input``, output-like ones to
-``output``. Long-context steps replace the whole price list for calls whose input lies above a bound.
+``output``. Counted classes have no such neighbour: what is not priced is not sold. Long-context steps replace
+the whole price list for calls whose input lies above a bound.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from tokenopen.core.group import Group
 from tokenopen.core.money import Nanocredits
 from tokenopen.core.platform import Platform
-from tokenopen.core.usage import INPUT_CLASSES, OUTPUT_CLASSES, USAGE_CLASSES
+from tokenopen.core.usage import (
+    COUNTED_CLASSES,
+    INPUT_CLASSES,
+    OUTPUT_CLASSES,
+    TOKEN_CLASSES,
+    USAGE_CLASSES,
+)
 
 PER_CALL: Final = "per_call"
 PRICE_NAMES: Final = (*USAGE_CLASSES, PER_CALL)
+# Classes that came after price lists had been written, with the class whose price their units had until then.
+LATER_CLASSES: Final[Mapping[str, str]] = {"cached_audio_input": "cached_input", "video_input": "input"}
 
 
 class InvalidPrices(ValueError):
@@ -24,15 +33,20 @@ class InvalidPrices(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
-    """Nano-credits per million units for every usage class, and nano-credits per call."""
+    """Nano-credits per million units for every class of tokens and the counted ones that are priced, and
+    nano-credits per call."""
 
     per_million: Mapping[str, Nanocredits]
     per_call: Nanocredits
 
     def __post_init__(self) -> None:
-        assert set(self.per_million) == set(USAGE_CLASSES), "a price revision names every class"
+        assert set(TOKEN_CLASSES) <= set(self.per_million) <= set(USAGE_CLASSES), "every class has a price"
         assert all(price >= 0 for price in self.per_million.values())
         assert self.per_call >= 0
+
+    def unpriced(self, unit_classes: Iterable[str]) -> Sequence[str]:
+        """Return those of the classes that have no price: units of them cannot be charged."""
+        return [unit_class for unit_class in unit_classes if unit_class not in self.per_million]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +99,11 @@ def resolve_prices(named: Mapping[str, Nanocredits], *, has_output: bool = True)
     output = named.get("output", Nanocredits(0))
     # An hour's cache write without its own price costs what the shorter one does, never less.
     per_million["cache_write_1h"] = named.get("cache_write_1h", per_million["cache_write"])
+    # Sound from a cache that has no price costs what sound does.
+    cached = "cached_input" if "cached_input" in named else "audio_input"
+    per_million["cached_audio_input"] = named.get("cached_audio_input", per_million[cached])
     per_million |= {name: named.get(name, output) for name in OUTPUT_CLASSES}
+    per_million |= {name: named[name] for name in COUNTED_CLASSES if name in named}
     return Prices(per_million=per_million, per_call=named.get(PER_CALL, Nanocredits(0)))
 
 

@@ -56,6 +56,12 @@ def _dearest(per_million: Mapping[str, Nanocredits], classes: tuple[str, ...]) -
     return max(per_million[unit_class] for unit_class in classes)
 
 
+def _fixed(prices: Prices, counted_units: Mapping[str, int]) -> int:
+    """Return what does not depend on tokens, in nano-credits x 10^6."""
+    counted = sum(prices.per_million[unit_class] * units for unit_class, units in counted_units.items())
+    return counted + prices.per_call * UNITS_PER_PRICE
+
+
 def input_bound(*, input_bytes: int, attachments: int, open_ended: bool, context_window: int) -> int:
     """Return the most input units a call can have: never above the context window."""
     if open_ended:
@@ -72,22 +78,23 @@ def quote_for(
     requested_max_output: int | None,
     default_max_output: int,
     choices: int,
+    counted_units: Mapping[str, int] | None = None,
 ) -> Quote:
     """Return what the call can cost.
 
-    ``input_units`` is the bound for all prompts together. A maximum that the caller names is capped at
-    the model's. Where it names none, the whole of the model's own maximum is quoted, with the group's
-    default as the cap to fall back on.
+    ``input_units`` is the bound for all prompts together, ``counted_units`` that of each counted class. A
+    maximum that the caller names is capped at the model's. Where it names none, the whole of the model's own
+    maximum is quoted, with the group's default as the cap to fall back on.
     """
     reachable: list[Prices] = [revision.prices]
     reachable += [step.prices for step in revision.steps if input_units > step.above_input_units]
     dearest_input = max(_dearest(prices.per_million, INPUT_CLASSES) for prices in reachable)
     dearest_output = max(_dearest(prices.per_million, OUTPUT_CLASSES) for prices in reachable)
-    per_call = max(prices.per_call for prices in reachable)
+    fixed = max(_fixed(prices, counted_units or {}) for prices in reachable)
     wanted = model_max_output if requested_max_output is None else min(requested_max_output, model_max_output)
     capped = min(default_max_output, model_max_output)
     return Quote(
-        fixed_scaled=(input_units * dearest_input + per_call * UNITS_PER_PRICE) * multiplier_ppm,
+        fixed_scaled=(input_units * dearest_input + fixed) * multiplier_ppm,
         per_output_unit_scaled=dearest_output * multiplier_ppm,
         output_units=wanted * choices,
         capped_output_units=capped * choices if requested_max_output is None and capped < wanted else None,

@@ -3,6 +3,12 @@
 Providers disagree on whether cached, audio or reasoning units are inside the totals they report; the
 surfaces under ``upstream/`` turn each report into these classes, which never overlap, so a sum of
 units x price is a sum over different units.
+
+Input and output are counted in tokens and have a price for every class. Counted classes are charged where a
+model is sold by something else than tokens; such a call needs a price that names the class.
+
+    images      images that a call gives              characters  text that is read out, in code points
+    seconds     sound that is listened to, begun ones searches    search units of a rerank
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,9 +22,13 @@ INPUT_CLASSES: Final = (
     "cache_write_1h",
     "audio_input",
     "image_input",
+    "cached_audio_input",
+    "video_input",
 )
 OUTPUT_CLASSES: Final = ("output", "reasoning", "audio_output", "image_output")
-USAGE_CLASSES: Final = INPUT_CLASSES + OUTPUT_CLASSES
+TOKEN_CLASSES: Final = INPUT_CLASSES + OUTPUT_CLASSES
+COUNTED_CLASSES: Final = ("images", "characters", "seconds", "searches")
+USAGE_CLASSES: Final = TOKEN_CLASSES + COUNTED_CLASSES
 
 # No real call comes near this; a report beyond it is a fault.
 UNITS_MAX: Final = 10**9

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from tokenopen.core.catalog import Prices, PriceStep
+from tokenopen.core.catalog import LATER_CLASSES, Prices, PriceStep
 from tokenopen.core.group import GroupPolicy, Limits
 from tokenopen.core.terms import Entitlement
 
@@ -61,7 +61,16 @@ def encode_prices(prices: Prices) -> str:
 
 def decode_prices(text: str) -> Prices:
     """Return the price list that JSON text holds."""
-    return Prices(**decode_json(text))
+    return _prices_from(decode_json(text))
+
+
+def _prices_from(fields: dict[str, Any]) -> Prices:
+    """Return a stored price list. One from before a class existed is not rewritten: what was charged by it,
+    and what it is charged by from now on, follow from it by rule."""
+    per_million = fields["per_million"]
+    for later, until_then in LATER_CLASSES.items():
+        per_million.setdefault(later, per_million[until_then])
+    return Prices(**fields)
 
 
 def encode_steps(steps: tuple[PriceStep, ...]) -> str:
@@ -72,6 +81,6 @@ def encode_steps(steps: tuple[PriceStep, ...]) -> str:
 def decode_steps(text: str) -> tuple[PriceStep, ...]:
     """Return the long-context steps that JSON text holds."""
     return tuple(
-        PriceStep(above_input_units=step["above_input_units"], prices=Prices(**step["prices"]))
+        PriceStep(above_input_units=step["above_input_units"], prices=_prices_from(step["prices"]))
         for step in decode_json(text)
     )
