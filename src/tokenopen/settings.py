@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 SECRET_LENGTH_MIN: Final = 32
+WORKERS_MAX: Final = 256
 
 
 def _long_enough(secret: SecretStr) -> SecretStr:
@@ -52,6 +53,12 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=WORKERS_MAX,
+        description="Processes that `serve` starts to share the port; more than one needs PostgreSQL.",
+    )
     upstream_networks: Annotated[tuple[Network, ...], NoDecode] = Field(
         default=(),
         description="Comma-separated networks (CIDR) that upstreams may lie in besides public addresses.",

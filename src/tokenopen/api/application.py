@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from tokenopen.api.connection import Receive, Send
+from tokenopen.api.connection import Message, Receive, Send
 from tokenopen.gateway.headers import JSON_TYPE
 
 Scope = Mapping[str, Any]
@@ -21,13 +21,20 @@ class Application:
         self._gateway_api = gateway_api
         self._control_app = control_app
         self._is_ready = is_ready
+        self._closes_connections = False
+
+    def close_connections(self) -> None:
+        """Close each connection after its next answer, as the callers are told with it."""
+        self._closes_connections = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             return
+        if self._closes_connections:
+            send = _closing(send)
         path: str = scope["path"]
-        if path.startswith("/v1/"):
+        if path.startswith(("/v1/", "/v1beta/")):
             await self._gateway_api(scope, receive, send)
         elif path.startswith("/api/"):
             await self._control_app(scope, receive, send)
@@ -39,6 +46,15 @@ class Application:
         else:
             message = "There is nothing at this path. Calls are under /v1, the control API under /api."
             await _answer(send, 404, {"error": {"code": "not_found", "message": message}})
+
+
+def _closing(send: Send) -> Send:
+    async def send_closing(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+        await send(message)
+
+    return send_closing
 
 
 async def _answer(send: Send, status: int, value: object) -> None:

@@ -4,27 +4,30 @@ Order of refusals: the key (its checksum before any I/O, then whether it exists)
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
 import structlog
 
+from tokenopen.api.caller_key import find_api_key, read_query
 from tokenopen.api.connection import AsgiConnection, Receive, Send
-from tokenopen.core.api_key import API_KEY_PREFIX, MANAGEMENT_KEY_PREFIX, hash_key, is_well_formed
+from tokenopen.api.surface_table import SurfaceTable
+from tokenopen.core.api_key import hash_key
 from tokenopen.core.errors import (
-    InvalidApiKey,
     InvalidRequest,
     NotFound,
     Refusal,
     RequestTooLarge,
+    ServerStopping,
     StorageUnavailable,
 )
 from tokenopen.core.identifier import new_id
 from tokenopen.gateway.headers import JSON_TYPE, refusal_headers
 from tokenopen.gateway.pipeline import Gateway, IncomingCall, run_call
 from tokenopen.ports.storage import StorageAway
-from tokenopen.upstream.surface import Surface
+from tokenopen.upstream.dialect import Dialect, Failure, dialect_at, failure_from
+from tokenopen.upstream.surface import NO_TARGET, Surface, Target
 
 BODY_BYTES_MAX: Final = 32 * 1024 * 1024
 BODY_TIMEOUT_S: Final = 60
@@ -41,55 +44,76 @@ class _Gone(Exception):
 
 
 class GatewayApi:
-    """Everything under /v1."""
+    """Everything under /v1 and /v1beta."""
 
     def __init__(
         self,
         gateway: Gateway,
         *,
         hashing_key: bytes,
-        surfaces: Mapping[str, Surface],
+        surfaces: Iterable[Surface],
         look_ups: Mapping[str, LookUp],
-        default_surface: Surface,
     ) -> None:
         self._gateway = gateway
         self._hashing_key = hashing_key
-        self._surfaces = surfaces
+        self._surfaces = SurfaceTable(surfaces)
         self._look_ups = look_ups
-        self._default_surface = default_surface
         self._calls: set[asyncio.Task[None]] = set()
+        # When what still runs is cut, on the loop's clock; set once nothing more is admitted.
+        self._cut_at_s: float | None = None
 
     @property
     def running(self) -> int:
         """How many calls run."""
         return len(self._calls)
 
+    def stop_admitting(self, *, cut_after_s: float) -> None:
+        """Refuse every call from now on; ``drain`` gives those that run so long to end."""
+        self._cut_at_s = asyncio.get_running_loop().time() + cut_after_s
+
     async def drain(self) -> None:
-        """Wait for the calls that run, those whose caller has left too."""
+        """Wait for the calls that run, those whose caller has left too; cut what takes too long."""
+        if self._cut_at_s is not None and self._calls:
+            left_s = self._cut_at_s - asyncio.get_running_loop().time()
+            await asyncio.wait(self._calls, timeout=max(0.0, left_s))
+            for task in self._calls:
+                task.cancel()
         while self._calls:
             await asyncio.wait(self._calls)
 
+    def _refuse_when_stopping(self) -> None:
+        if self._cut_at_s is not None:
+            raise ServerStopping
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request under /v1."""
+        """Answer one request."""
         started_ms = self._gateway.clock.monotonic_ms()
         call_id = new_id("call", self._gateway.clock.now_ms())
         client = scope.get("client")
         connection = AsgiConnection(send, client[0] if client else "")
-        surface = self._surfaces.get(scope["path"])
+        found = self._surfaces.find(scope["method"], scope["path"])
+        dialect = found[0].dialect if found else dialect_at(scope["path"], dict(scope["headers"]))
         try:
-            key_hash = hash_key(_api_key(scope), self._hashing_key)
-            if surface is None or scope["method"] != "POST":
-                await self._look_up(scope, connection, key_hash, call_id)
+            query = read_query(scope)
+            key_hash = hash_key(find_api_key(scope, dialect, query), self._hashing_key)
+            if found is None:
+                await self._look_up(scope, connection, key_hash, dialect, call_id)
                 return
             await self._gateway.directory.find(key_hash)
+            surface, values = found
             body = await _read_body(scope, receive)
         except _Gone:
             return
         except Exception as error:
-            await self._refuse(connection, surface, call_id, error)
+            await self._refuse(connection, dialect, call_id, error)
             return
         call = IncomingCall(
-            call_id=call_id, surface=surface, key_hash=key_hash, body=body, started_ms=started_ms
+            call_id=call_id,
+            surface=surface,
+            key_hash=key_hash,
+            body=body,
+            target=_target(scope, dialect, values, query),
+            started_ms=started_ms,
         )
         # A task of its own: its accounting goes on when this handler's caller leaves.
         task = asyncio.create_task(self._run(call, connection))
@@ -124,9 +148,11 @@ class GatewayApi:
         try:
             await run_call(self._gateway, call, connection)
         except Exception as error:
-            await self._refuse(connection, call.surface, call.call_id, error)
+            await self._refuse(connection, call.surface.dialect, call.call_id, error)
 
-    async def _look_up(self, scope: Scope, connection: AsgiConnection, key_hash: bytes, call_id: str) -> None:
+    async def _look_up(
+        self, scope: Scope, connection: AsgiConnection, key_hash: bytes, dialect: Dialect, call_id: str
+    ) -> None:
         path: str = scope["path"]
         name, _, rest = path.removeprefix("/v1/").partition("/")
         look_up = self._look_ups.get(name)
@@ -134,64 +160,54 @@ class GatewayApi:
             raise NotFound(f"{scope['method']} {path} is not offered here. See the API reference.")
         answer = await look_up(key_hash, rest, connection.address)
         body = msgspec.json.encode(answer)
-        await connection.start(
-            200, [JSON_TYPE, (b"content-length", b"%d" % len(body)), (b"x-request-id", call_id.encode())]
-        )
+        await connection.start(200, _head(body, dialect, call_id))
         await connection.finish(b"" if scope["method"] == "HEAD" else body)
 
     async def _refuse(
-        self, connection: AsgiConnection, surface: Surface | None, call_id: str, error: Exception
+        self, connection: AsgiConnection, dialect: Dialect, call_id: str, error: Exception
     ) -> None:
-        """Answer a refusal in the surface's own shape; a bug or an outage without detail."""
+        """Answer a refusal in the dialect's shape; a bug or an outage without detail."""
         if isinstance(error, StorageAway):
             error = StorageUnavailable()
         if isinstance(error, Refusal):
-            status, code, message = error.status, error.code, error.message
-            facts = {"type": error.error_type, **error.facts}
-            headers = refusal_headers(error)
+            failure, headers = failure_from(error, call_id=call_id), refusal_headers(error)
         else:
             _log.error("call_failed", call_id=call_id, exc_info=error)
-            status, code, message = 500, "internal_error", "Something went wrong here. Nothing was charged."
-            facts, headers = {"type": "server_error"}, []
+            failure, headers = _unexpected(call_id), []
         if connection.started:
             connection.cut()
             return
-        body = (surface or self._default_surface).error_body(
-            status=status, code=code, message=message, facts=facts
-        )
-        await connection.start(
-            status,
-            [
-                JSON_TYPE,
-                (b"content-length", b"%d" % len(body)),
-                (b"x-request-id", call_id.encode()),
-                *headers,
-            ],
-        )
+        body = dialect.error_body(failure)
+        await connection.start(failure.status, [*_head(body, dialect, call_id), *headers])
         await connection.finish(body)
 
 
-def _api_key(scope: Scope) -> str:
-    """Return the well-formed API key of a request. Refuses InvalidApiKey, without any I/O."""
-    authorization = b""
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            authorization = value
-            break
-    scheme, _, key_bytes = authorization.partition(b" ")
-    key = key_bytes.strip().decode("latin-1")
-    if scheme.lower() != b"bearer" or not key:
-        raise InvalidApiKey(f"An API key is needed: Authorization: Bearer {API_KEY_PREFIX}...")
-    if key.startswith(MANAGEMENT_KEY_PREFIX):
-        raise InvalidApiKey(
-            f"This is a management key, for the control API. Calls need an API key ({API_KEY_PREFIX}...)."
-        )
-    if not is_well_formed(key, API_KEY_PREFIX):
-        raise InvalidApiKey(
-            f"This is not an API key of this service; was it copied whole? API keys begin with "
-            f"{API_KEY_PREFIX}; a management key is for the control API only."
-        )
-    return key
+def _head(body: bytes, dialect: Dialect, call_id: str) -> list[tuple[bytes, bytes]]:
+    ids = [(name, call_id.encode()) for name in dialect.call_id_headers]
+    return [JSON_TYPE, (b"content-length", b"%d" % len(body)), *ids]
+
+
+def _unexpected(call_id: str) -> Failure:
+    return Failure(
+        status=500,
+        code="internal_error",
+        message="Something went wrong here. Nothing was charged.",
+        kind="server_error",
+        facts={},
+        call_id=call_id,
+    )
+
+
+def _target(scope: Scope, dialect: Dialect, values: Mapping[str, str], query: Mapping[str, str]) -> Target:
+    """Return what a surface may know of a request beside its body; the key is not among it."""
+    if not (values or query or dialect.read_headers):
+        return NO_TARGET
+    key_parameters = {name.decode() for place, name in dialect.key_places if place == "query"}
+    return Target(
+        values=values,
+        query={name: value for name, value in query.items() if name not in key_parameters},
+        headers={name: value for name, value in scope["headers"] if name in dialect.read_headers},
+    )
 
 
 async def _read_body(scope: Scope, receive: Receive) -> bytes:

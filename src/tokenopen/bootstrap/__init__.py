@@ -17,7 +17,7 @@ from tokenopen.api.caller import CallerApi
 from tokenopen.api.control_app import create_control_app
 from tokenopen.api.gateway import GatewayApi
 from tokenopen.api.services import Services
-from tokenopen.bootstrap.engine import StartupError, open_reader, starting
+from tokenopen.bootstrap.engine import StartupError, open_reader, require_shared_engine, starting
 from tokenopen.control.management_key import InvalidAdminKey
 from tokenopen.control.model_import import import_models
 from tokenopen.control.seed_groups import SEED_GROUPS
@@ -43,7 +43,14 @@ from tokenopen.upstream.http1 import Http1Upstream
 from tokenopen.upstream.surfaces.chat import ChatSurface
 from tokenopen.upstream.surfaces.embeddings import EmbeddingsSurface
 
-__all__ = ["Platform", "StartupError", "create_upstream", "open_platform", "open_reader"]
+__all__ = [
+    "Platform",
+    "StartupError",
+    "create_upstream",
+    "open_platform",
+    "open_reader",
+    "require_shared_engine",
+]
 
 DEFAULT_GROUP: Final = "default"
 RENEW_LEASE_S: Final = 10

@@ -73,6 +73,16 @@ def _names_postgresql(settings: Settings) -> bool:
     )
 
 
+def require_shared_engine(settings: Settings, *, workers: int) -> None:
+    """Raise StartupError where the database is one process's alone."""
+    if not _names_postgresql(settings):
+        raise StartupError(
+            f"{workers} workers need PostgreSQL: the embedded database belongs to one process. Set "
+            "TOKENOPEN_DATABASE_URL to postgresql://USER:PASSWORD@HOST/DATABASE, or start one worker "
+            "(--workers 1, or TOKENOPEN_WORKERS=1)."
+        )
+
+
 def _secret(settings: Settings) -> str | None:
     return settings.secret_key.get_secret_value() if settings.secret_key else None
 

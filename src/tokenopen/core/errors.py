@@ -303,6 +303,15 @@ class StorageUnavailable(Unavailable):
         super().__init__(message, retry_after_s=5)
 
 
+class ServerStopping(Unavailable):
+    """The process that was asked is ending, and admits nothing more."""
+
+    status, code = 503, "server_stopping"
+
+    def __init__(self) -> None:
+        super().__init__("This server is stopping or restarting. Try again shortly.", retry_after_s=1)
+
+
 class UpstreamTimeout(Unavailable):
     """The provider did not begin its reply in time."""
 

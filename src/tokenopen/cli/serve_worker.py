@@ -1,0 +1,41 @@
+"""A supervised worker: started by ``tokenopen serve --workers N`` as a fresh process, never by hand.
+
+Its arguments are descriptors that it inherits: the listening socket, a pipe to tell on that it is ready, and
+one that ends when the supervisor does.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+
+import typer
+import uvloop
+
+from tokenopen.bootstrap import Platform, StartupError
+from tokenopen.cli.client import ControlError, read_settings
+from tokenopen.cli.serve_process import configure_logging, serve_platform
+
+
+def main(listener: int, ready: int, supervisor: int) -> None:
+    """Serve on the inherited socket until told to stop; exit 1 where that cannot begin."""
+    # Until the platform is up, neither a closing terminal nor a rolling restart concerns this process.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    configure_logging()
+
+    def tell(platform: Platform) -> None:
+        with os.fdopen(ready, "w") as pipe:
+            json.dump({"first_key": platform.first_key}, pipe)
+
+    with socket.socket(fileno=listener) as inherited:
+        try:
+            uvloop.run(serve_platform(read_settings(), inherited, on_ready=tell, supervisor=supervisor))
+        except (ControlError, StartupError) as error:
+            typer.echo(f"TokenOpen cannot start: {error}", err=True)
+            sys.exit(1)
+
+
+if __name__ == "__main__":
+    main(*(int(argument) for argument in sys.argv[1:]))
