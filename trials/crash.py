@@ -5,7 +5,7 @@
 The real server process on SQLite, the simulated provider with its log, and callers that write down what
 they see. A third of the kills come at any moment, a third just as a caller has seen a whole reply, a third
 at any moment and then once more while the server starts. After each kill the books are checked as the
-files have them; after the last start everything is joined by call id (crash_check). Exit 1 and the rows
+files have them; after the last start everything is joined by call id (check). Exit 1 and the rows
 where anything is wrong; the records are kept then.
 
 A killed process takes nothing with it that the operating system was given. So this trial tells whether
@@ -33,8 +33,10 @@ from tests.e2e.running import Platform, Server
 
 from tokenopen.cli.demo import free_port
 from tokenopen.simulator.process import SimulatorProcess
-from trials.crash_check import Asked, Books, check_end, check_standing, read_books, read_log
-from trials.crash_load import Load, Trial
+from trials.books import Books, read_log, read_sqlite_books
+from trials.check import Asked, check_end, check_standing
+from trials.load import Load
+from trials.setup import GroupSetup, KeySetup, Trial
 
 # Below the ports that outgoing connections get: callers who retry while nothing listens there would in
 # time be given the port itself.
@@ -42,6 +44,15 @@ _PORT_FIRST: Final = 20_000
 _WHOLE_REPLY_TIMEOUT_S: Final = 10
 _START_S: Final = (0.1, 1.2)
 _HOLDS_TIMEOUT_S: Final = 20
+_KEYS: Final = {
+    "open-1": KeySetup(group="open", owner="ada", share=6),
+    "open-2": KeySetup(group="open", owner="ada", share=5),
+    "paced": KeySetup(group="paced", owner="ada", share=4),
+    "daily": KeySetup(group="daily", owner="ada", share=3),
+    "poor": KeySetup(group="open", owner="bob", share=2),
+}
+# Bob has so little that calls are refused for it again and again, while others hold the rest.
+_CREDIT: Final = {"ada": "1000", "bob": "0.01"}
 _KINDS: Final = ("at any moment", "as a reply was whole", "at any moment, then while starting")
 
 
@@ -75,8 +86,13 @@ def run_trial(options: Options, directory: Path, *, say: Callable[[str], None]) 
         platform = Platform(server, simulator)
         trial = Trial(
             platform,
-            requests_per_minute=options.requests_per_minute,
-            requests_per_day=options.requests_per_day,
+            groups={
+                "open": GroupSetup(multiplier="0.8"),
+                "paced": GroupSetup(multiplier="1.0", requests_per_minute=options.requests_per_minute),
+                "daily": GroupSetup(multiplier="0.333333", requests_per_day=options.requests_per_day),
+            },
+            keys=_KEYS,
+            credit=_CREDIT,
         )
         load, killed = asyncio.run(_kill_under_load(options, trial, server, data_dir, result, say))
         try:
@@ -92,7 +108,7 @@ def run_trial(options: Options, directory: Path, *, say: Callable[[str], None]) 
         result.violations += _audit(server, "after the server ended")
     (directory / "callers.jsonl").write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in load.seen))
     asked = read_log(provider_log, Asked)
-    books = read_books(data_dir, directory / "books")
+    books = read_sqlite_books(data_dir, directory / "books")
     result.violations += check_end(trial.plan, load.seen, asked, books, paid_in=load.paid_in)
     result.violations += _logged_errors(server.log_path)
     result.counts = {**killed, **_counts(load, asked, books)}
@@ -108,14 +124,21 @@ async def _kill_under_load(
     say: Callable[[str], None],
 ) -> tuple[Load, Mapping[str, int]]:
     chance = random.Random(options.seed)  # noqa: S311 - no secret
-    load = Load(trial, server.url, seed=options.seed, callers=options.callers)
+    load = Load(
+        trial,
+        [server.url],
+        seed=options.seed,
+        callers=options.callers,
+        topped_up="bob",
+        one_call_a_connection=True,
+    )
     counts: Counter[str] = Counter()
     began_s = time.monotonic()
 
     def kill(kind: str) -> None:
         server.kill()
         counts["kills"] += 1
-        books = read_books(data_dir, data_dir.with_name("snapshot"))
+        books = read_sqlite_books(data_dir, data_dir.with_name("snapshot"))
         held = sum(call["state"] == "held" for call in books.calls)
         counts["open holds at kills"] += held
         say(f"{time.monotonic() - began_s:6.1f} s  kill {counts['kills']:3} {kind}: {held} holds open")

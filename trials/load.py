@@ -1,78 +1,31 @@
-"""The load of the crash trial: what it sets up, and callers that go on whatever happens to the server."""
+"""The load of a trial: callers that go on whatever happens to the servers, and write down what they see."""
 
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx
-from tests.e2e.running import ADMIN_KEY, Platform
+from tests.e2e.running import ADMIN_KEY
 
-from trials.caller import Seen, Wish, call
-from trials.crash_check import GroupPlan, KeyPlan, Plan
+from trials.caller import Line, Seen, Wish
+from trials.setup import PRICES, Trial
 
-PRICES: Final = {"small": ("0.15", "0.6"), "large": ("2.5", "10")}
-MULTIPLIERS: Final = {"open": "0.8", "paced": "1.0", "daily": "0.333333"}
-# Of each key: its group, its owner, and how many of every twenty callers have it.
-KEYS: Final = {
-    "open-1": ("open", "ada", 6),
-    "open-2": ("open", "ada", 5),
-    "paced": ("paced", "ada", 4),
-    "daily": ("daily", "ada", 3),
-    "poor": ("open", "bob", 2),
-}
-RICH_CREDIT: Final = "1000"
-# So little that calls are refused for it again and again, while others hold the rest.
-POOR_CREDIT: Final = "0.01"
 TOP_UP: Final = "0.0005"
 _TOP_UP_EVERY_S: Final = 0.25
 _RETRY_S: Final = (0.05, 0.3)
+_TOP_UP_TIMEOUT_S: Final = 20
+# An answer that leaves open whether the top-up was done: sent again it is answered again, not done again.
+_TRY_AGAIN: Final = (409, 503)
+_PAUSED_AFTER: Final = (402, 429, 503)
 _REFUSED_PAUSE_S: Final = (0.2, 0.8)
 _SHARE_OF_PROVIDER_ERRORS: Final = 0.06
 _SHARE_LEAVING: Final = 0.15
 _SHARE_AT_ONCE: Final = 0.2
 _SHARE_STREAMS: Final = 0.55
-
-
-class Trial:
-    """A platform with three groups and five keys of two users, and what is known of it apart from it."""
-
-    def __init__(self, platform: Platform, *, requests_per_minute: int, requests_per_day: int) -> None:
-        for model, (input_price, output_price) in PRICES.items():
-            platform.add_model(model, prices={"input": input_price, "output": output_price})
-        platform.add_upstream(list(PRICES))
-        limits: dict[str, dict[str, int]] = {
-            "open": {},
-            "paced": {"requests_per_minute": requests_per_minute},
-            "daily": {"requests_per_day": requests_per_day},
-        }
-        groups = {
-            slug: GroupPlan(
-                id=platform.add_group(slug, multiplier=multiplier, **limits[slug])["id"],
-                multiplier=Fraction(multiplier),
-                **limits[slug],
-            )
-            for slug, multiplier in MULTIPLIERS.items()
-        }
-        self.users = {
-            "ada": platform.add_user("ada@example.com", credit=RICH_CREDIT),
-            "bob": platform.add_user("bob@example.com", credit=POOR_CREDIT),
-        }
-        self.accounts: dict[str, str] = {
-            name: platform.ask("GET", f"/api/admin/users/{user_id}")["account_id"]
-            for name, user_id in self.users.items()
-        }
-        self.secrets: dict[str, str] = {}
-        keys: dict[str, KeyPlan] = {}
-        for name, (group, owner, _) in KEYS.items():
-            wanted = {"name": name, "group": group}
-            created = platform.ask("POST", f"/api/admin/users/{self.users[owner]}/keys", wanted)
-            keys[name] = KeyPlan(id=created["id"], group=group, account_id=self.accounts[owner])
-            self.secrets[name] = created["key"]
-        prices = {model: (Fraction(pair[0]), Fraction(pair[1])) for model, pair in PRICES.items()}
-        self.plan = Plan(groups=groups, keys=keys, prices=prices)
 
 
 def choose_wish(chance: random.Random, key: str) -> Wish:
@@ -100,17 +53,32 @@ def choose_wish(chance: random.Random, key: str) -> Wish:
 
 
 class Load:
-    """Callers and an administrator who tops Bob up. ``whole`` is set by each reply that is seen whole."""
+    """Callers of every key, and an administrator who tops one user up; they go on whatever happens.
 
-    def __init__(self, trial: Trial, url: str, *, seed: int, callers: int) -> None:
+    Each caller takes one of the servers at a time, and another when its connection is lost. ``whole`` is set
+    by each reply that is seen whole. ``one_call_a_connection`` has every call dial anew.
+    """
+
+    def __init__(
+        self,
+        trial: Trial,
+        urls: Sequence[str],
+        *,
+        seed: int,
+        callers: int,
+        topped_up: str,
+        one_call_a_connection: bool = False,
+    ) -> None:
         self.seen: list[Seen] = []
         self.unreached = 0
         self.top_ups = 0
         self.whole = asyncio.Event()
         self._trial = trial
-        self._url = url
+        self._urls = urls
+        self._topped_up = topped_up
+        self._one_call_a_connection = one_call_a_connection
         self._ending = False
-        names = [name for name, (_, _, share) in KEYS.items() for _ in range(share)]
+        names = [name for name, key in trial.keys.items() for _ in range(key.share)]
         chances = [random.Random(f"{seed} {index}") for index in range(callers)]  # noqa: S311 - no secret
         self._tasks = [
             asyncio.create_task(self._go_on_calling(names[index % len(names)], chance))
@@ -126,11 +94,9 @@ class Load:
     @property
     def paid_in(self) -> dict[str, int]:
         """Return what each account was topped up with, in nano-credits."""
-        bob = Fraction(POOR_CREDIT) + Fraction(TOP_UP) * self.top_ups
-        return {
-            self._trial.accounts["ada"]: int(Fraction(RICH_CREDIT) * 10**9),
-            self._trial.accounts["bob"]: int(bob * 10**9),
-        }
+        paid = {name: Fraction(amount) for name, amount in self._trial.credit.items()}
+        paid[self._topped_up] += Fraction(TOP_UP) * self.top_ups
+        return {self._trial.accounts[name]: int(amount * 10**9) for name, amount in paid.items()}
 
     def counts(self) -> Counter[str]:
         """Count what the callers saw, by how it ended."""
@@ -144,28 +110,35 @@ class Load:
         return counts
 
     async def _go_on_calling(self, key: str, chance: random.Random) -> None:
-        address = urlsplit(self._url)
-        assert address.hostname is not None
-        assert address.port is not None
+        line: Line | None = None
         while not self._ending:
+            if line is None:
+                address = urlsplit(chance.choice(self._urls))
+                assert address.hostname is not None
+                assert address.port is not None
+                line = Line(address.hostname, address.port)
             try:
-                seen = await call(
-                    address.hostname, address.port, self._trial.secrets[key], choose_wish(chance, key)
-                )
+                seen = await line.call(self._trial.secrets[key], choose_wish(chance, key))
             except OSError:
                 self.unreached += 1
+                line = None
                 await asyncio.sleep(chance.uniform(*_RETRY_S))
                 continue
             self.seen.append(seen)
+            if self._one_call_a_connection or not seen.whole:
+                line.drop()
+                line = None
             if seen.whole and seen.status == 200:
                 self.whole.set()
-            elif seen.status in (402, 429):
+            elif seen.status in _PAUSED_AFTER:
                 await asyncio.sleep(chance.uniform(*_REFUSED_PAUSE_S))
+        if line is not None:
+            line.drop()
 
     async def _go_on_topping_up(self, chance: random.Random) -> None:
         """Each top-up is sent until it is answered, under one Idempotency-Key: it may count once only."""
         headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
-        async with httpx.AsyncClient(base_url=self._url, headers=headers, timeout=20) as admin:
+        async with httpx.AsyncClient(headers=headers, timeout=_TOP_UP_TIMEOUT_S) as admin:
             while not self._ending:
                 await asyncio.sleep(_TOP_UP_EVERY_S)
                 await self._top_up(admin, chance)
@@ -175,7 +148,7 @@ class Load:
         while True:
             try:
                 reply = await admin.post(
-                    f"/api/admin/users/{self._trial.users['bob']}/credits",
+                    f"{chance.choice(self._urls)}/api/admin/users/{self._trial.users[self._topped_up]}/credits",
                     json={"amount": TOP_UP, "reason": "trial"},
                     headers={"Idempotency-Key": f"top-up-{self.top_ups}"},
                 )
@@ -184,5 +157,5 @@ class Load:
                 continue
             if reply.is_success:
                 return
-            assert reply.status_code == 503, f"top-up: {reply.status_code} {reply.text}"
+            assert reply.status_code in _TRY_AGAIN, f"top-up: {reply.status_code} {reply.text}"
             await asyncio.sleep(chance.uniform(*_RETRY_S))

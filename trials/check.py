@@ -5,27 +5,28 @@ charged. A charge is recomputed here from words in and out, list price and multi
 without any code of the product. Amounts are nano-credits.
 """
 
-import shutil
-import sqlite3
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
+from trials.books import Books, Row
 from trials.caller import Seen
 
-DATABASE_FILE: Final = "tokenopen.sqlite3"
 _MINUTE_MS: Final = 60_000
 _DAY_MS: Final = 86_400_000
 # How the provider ends a call that it did and reported the usage of; see SimulatorProcess' log.
 _DONE_BY_PROVIDER: Final = frozenset({"answered", "client_gone"})
 
-Row = Mapping[str, Any]
+# Every key is good and every model is there: who says otherwise has mistaken an outage for a refusal. And
+# 500 is a bug.
+_NEVER_ANSWERED: Final = frozenset({401, 403, 404, 500})
+# A caller's clock, the database's and the rounding of both to milliseconds.
+_CLOCKS_APART_MS: Final = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,46 +74,6 @@ class Asked(msgspec.Struct, frozen=True):
     outcome: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Books:
-    """The platform's tables at one moment."""
-
-    accounts: Sequence[Row]
-    keys: Sequence[Row]
-    calls: Sequence[Row]
-    entries: Sequence[Row]
-    hours: Sequence[Row]
-
-
-def read_books(data_dir: Path, scratch_dir: Path) -> Books:
-    """Return the books as the files have them, from a copy: nothing that is read changes the files."""
-    scratch_dir.mkdir(exist_ok=True)
-    copy = scratch_dir / DATABASE_FILE
-    for suffix in ("", "-wal"):
-        path = data_dir / (DATABASE_FILE + suffix)
-        copied = scratch_dir / (DATABASE_FILE + suffix)
-        copied.unlink(missing_ok=True)
-        if path.exists():
-            shutil.copyfile(path, copied)
-    connection = sqlite3.connect(copy)
-    connection.row_factory = sqlite3.Row
-    try:
-        tables = ("accounts", "api_keys", "calls", "ledger_entries", "usage_hours")
-        accounts, keys, calls, entries, hours = (
-            connection.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 - names of ours
-            for table in tables
-        )
-    finally:
-        connection.close()
-    return Books(accounts=accounts, keys=keys, calls=calls, entries=entries, hours=hours)
-
-
-def read_log(path: Path, kind: type[Any]) -> list[Any]:
-    """Return a log's lines, each as ``kind``."""
-    decoder = msgspec.json.Decoder(kind)
-    return [decoder.decode(line) for line in path.read_bytes().splitlines()]
-
-
 def check_standing(books: Books) -> Iterator[str]:
     """Yield what never may be, whatever runs at the moment: also between a kill and the next start."""
     held_by_account: Counter[str] = Counter()
@@ -142,6 +103,14 @@ def check_standing(books: Books) -> Iterator[str]:
             yield f"{key['id']}: held {key['held']} of {held}, spent {key['spent']} of {spent}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Moves:
+    """The ledger by call: amounts charged and refunded."""
+
+    charged: Mapping[str, Sequence[int]]
+    refunded: Mapping[str, Sequence[int]]
+
+
 def check_end(
     plan: Plan,
     seen: Sequence[Seen],
@@ -154,18 +123,22 @@ def check_end(
     yield from check_standing(books)
     yield from _check_sums(books, paid_in)
     calls = {call["id"]: call for call in books.calls}
-    charges: dict[str, list[int]] = defaultdict(list)
+    charged: dict[str, list[int]] = defaultdict(list)
+    refunded: dict[str, list[int]] = defaultdict(list)
     for entry in books.entries:
         if entry["kind"] == "charge":
-            charges[entry["call_id"]].append(-entry["amount"])
+            charged[entry["call_id"]].append(-entry["amount"])
+        elif entry["kind"] == "refund":
+            refunded[entry["call_id"]].append(entry["amount"])
         elif entry["kind"] != "top_up":
             yield f"{entry['id']}: a {entry['kind']} that nobody asked for, of call {entry['call_id']}"
+    moves = _Moves(charged, refunded)
     asked_by_call: dict[str, list[Asked]] = defaultdict(list)
     for line in asked:
         asked_by_call[line.request_id or "no id"].append(line)
-    yield from _check_seen(plan, seen, calls, charges)
+    yield from _check_seen(plan, seen, calls, moves)
     yield from _check_asked(asked_by_call, calls)
-    yield from _check_charges(plan, calls, charges, asked_by_call)
+    yield from _check_charges(plan, calls, moves, asked_by_call)
     yield from _check_limits(plan, books.calls)
     yield from _check_hours(books)
 
@@ -174,7 +147,7 @@ def _check_sums(books: Books, paid_in: Mapping[str, int]) -> Iterator[str]:
     """Each account's change of balance is its charges, and it was topped up with what was paid in."""
     charged: Counter[str] = Counter()
     for call in books.calls:
-        charged[call["account_id"]] += call["charge"]
+        charged[call["account_id"]] += call["charge"] - call["refunded"]
     for account in books.accounts:
         due = paid_in.get(account["id"], 0) - charged[account["id"]]
         if account["balance"] != due:
@@ -183,9 +156,7 @@ def _check_sums(books: Books, paid_in: Mapping[str, int]) -> Iterator[str]:
             yield f"{account['id']}: {account['held']} still held"
 
 
-def _check_seen(
-    plan: Plan, seen: Sequence[Seen], calls: Mapping[str, Row], charges: Mapping[str, list[int]]
-) -> Iterator[str]:
+def _check_seen(plan: Plan, seen: Sequence[Seen], calls: Mapping[str, Row], moves: _Moves) -> Iterator[str]:
     """Every reply seen whole is charged once, exactly; no error is; what was shown is what was charged."""
     twice = [
         call_id for call_id, count in Counter(one.call_id for one in seen if one.call_id).items() if count > 1
@@ -193,21 +164,41 @@ def _check_seen(
     for call_id in twice:
         yield f"{call_id}: the id of two calls"
     for one in seen:
-        if one.call_id is None:
-            continue
-        call_id, wish = one.call_id, one.wish
-        charged = charges.get(call_id, [])
-        state = calls[call_id]["state"] if call_id in calls else "not there"
-        if one.status == 200 and (one.whole or one.done):
-            price = plan.price(wish.key, wish.model, words_in=wish.words, words_out=wish.max_tokens)
-            if state != "settled" or charged != [price]:
-                yield f"{call_id}: seen whole, {state}, charged {charged} and not once {price}"
-        if one.status != 200 and charged:
-            yield f"{call_id}: answered {one.status} {one.code}, and charged {charged}"
-        if one.charge is not None and charged != [_nano(one.charge)]:
-            yield f"{call_id}: shown a charge of {one.charge}, charged {charged}"
-        if call_id in calls and calls[call_id]["key_id"] != plan.keys[wish.key].id:
-            yield f"{call_id}: booked to key {calls[call_id]['key_id']}, called with {wish.key}"
+        yield from _check_answer(one)
+        if one.call_id is not None:
+            yield from _check_one_seen(plan, one, one.call_id, calls.get(one.call_id), moves)
+
+
+def _check_answer(one: Seen) -> Iterator[str]:
+    """Trouble of the platform's is 503, and says when to come again; it is never blamed on the caller."""
+    if one.status in _NEVER_ANSWERED:
+        yield f"{one.call_id}: answered {one.status} {one.code}"
+    if one.code == "storage_unavailable" and not one.retry_after:
+        yield f"{one.call_id}: storage_unavailable without Retry-After"
+
+
+def _check_one_seen(plan: Plan, one: Seen, call_id: str, call: Row | None, moves: _Moves) -> Iterator[str]:
+    charged, refunded = list(moves.charged.get(call_id, ())), list(moves.refunded.get(call_id, ()))
+    state = call["state"] if call else "not there"
+    if one.status == 200 and (one.whole or one.done):
+        wish = one.wish
+        price = plan.price(wish.key, wish.model, words_in=wish.words, words_out=wish.max_tokens)
+        if state != "settled" or charged != [price] or refunded:
+            yield (
+                f"{call_id}: seen whole, {state}, charged {charged} and not once {price}, refunded {refunded}"
+            )
+    if one.status != 200 and sum(charged) != sum(refunded):
+        yield f"{call_id}: answered {one.status} {one.code}, and charged {charged}, refunded {refunded}"
+    if one.charge is not None and charged != [_nano(one.charge)]:
+        yield f"{call_id}: shown a charge of {one.charge}, charged {charged}"
+    if call is None:
+        return
+    if call["key_id"] != plan.keys[one.wish.key].id:
+        yield f"{call_id}: booked to key {call['key_id']}, called with {one.wish.key}"
+    # Limits count by this instant, so it has to be the true one, whatever a worker's own clock says.
+    at_ms, after_ms = call["admitted_at_ms"], one.ended_ms if one.status is not None else None
+    if at_ms < one.began_ms - _CLOCKS_APART_MS or (after_ms and at_ms > after_ms + _CLOCKS_APART_MS):
+        yield f"{call_id}: admitted at {at_ms}, called at {one.began_ms} and answered by {after_ms}"
 
 
 def _nano(amount: str) -> int:
@@ -226,19 +217,19 @@ def _check_asked(asked_by_call: Mapping[str, list[Asked]], calls: Mapping[str, R
 
 
 def _check_charges(
-    plan: Plan,
-    calls: Mapping[str, Row],
-    charges: Mapping[str, list[int]],
-    asked_by_call: Mapping[str, list[Asked]],
+    plan: Plan, calls: Mapping[str, Row], moves: _Moves, asked_by_call: Mapping[str, list[Asked]]
 ) -> Iterator[str]:
     """Every hold is resolved; a charge is for a call that the provider did, once, at its price."""
     key_names = {key.id: name for name, key in plan.keys.items()}
-    for call_id in charges.keys() - calls.keys():
-        yield f"{call_id}: charged, and there is no such call"
+    for call_id in (moves.charged.keys() | moves.refunded.keys()) - calls.keys():
+        yield f"{call_id}: charged or refunded, and there is no such call"
     for call_id, call in calls.items():
-        charged = charges.get(call_id, [])
+        charged, refunded = moves.charged.get(call_id, []), moves.refunded.get(call_id, [])
         if call["state"] == "held":
             yield f"{call_id}: still held"
+        # Nobody asks for refunds: there are those of charges that came too late, and of the whole.
+        if call["refunded"] != sum(refunded) or (refunded and refunded != charged):
+            yield f"{call_id}: charged {charged}, refunded {refunded} ({call['refunded']})"
         if call["state"] != "settled":
             if charged or call["charge"]:
                 yield f"{call_id}: {call['state']}, and charged {charged} ({call['charge']})"
@@ -254,7 +245,9 @@ def _check_charges(
             words_in=lines[0].prompt_tokens,
             words_out=lines[0].completion_tokens,
         )
-        if charged != [price] or call["charge"] != price or call["absorbed"] or call["refunded"]:
+        # An estimate is of a reply that broke off: less than the whole, and nobody has seen it whole.
+        right = call["charge"] < price if call["usage_source"] == "estimated" else call["charge"] == price
+        if charged != [call["charge"]] or not right or call["absorbed"]:
             yield f"{call_id}: charged {charged} ({call['charge']}), the provider's words cost {price}"
 
 

@@ -1,4 +1,4 @@
-"""The crash trial's checker: it finds nothing in sound records, and each kind of fault in unsound ones."""
+"""The trials' checker: it finds nothing in sound records, and each kind of fault in unsound ones."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -6,8 +6,9 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
+from trials.books import Books
 from trials.caller import Seen, Wish
-from trials.crash_check import Asked, Books, GroupPlan, KeyPlan, Plan, check_end
+from trials.check import Asked, GroupPlan, KeyPlan, Plan, check_end
 
 PLAN = Plan(
     groups={"daily": GroupPlan(id="grp_1", multiplier=Fraction("0.333333"), requests_per_minute=2)},
@@ -32,6 +33,7 @@ def a_call(number: int, state: str, *, charge: int = 0) -> dict[str, Any]:
         "charge": charge,
         "absorbed": 0,
         "refunded": 0,
+        "usage_source": "reported" if charge else None,
         "admitted_at_ms": NOON_MS + 40_000 * number,
         "input_units": 100 if charge else 0,
         "output_units": 20 if charge else 0,
@@ -61,7 +63,16 @@ def a_reply(number: int, *, status: int = 200, whole: bool = True, charge: str |
         simulate={},
         leave_after_s=None,
     )
-    return Seen(wish=wish, call_id=f"call_{number}", status=status, whole=whole, charge=charge)
+    at_ms = NOON_MS + 40_000 * number
+    return Seen(
+        wish=wish,
+        began_ms=at_ms - 10,
+        ended_ms=at_ms + 500,
+        call_id=f"call_{number}",
+        status=status,
+        whole=whole,
+        charge=charge,
+    )
 
 
 @dataclass
@@ -200,18 +211,18 @@ def give_two_calls_one_id(records: Records) -> None:
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (lose_the_charge, "call_1: seen whole, expired, charged [] and not once 8999"),
-        (charge_twice, "call_1: seen whole, settled, charged [8999, 8999] and not once 8999"),
+        (lose_the_charge, "call_1: seen whole, expired, charged [] and not once 8999, refunded []"),
+        (charge_twice, "call_1: seen whole, settled, charged [8999, 8999] and not once 8999, refunded []"),
         (charge_another_amount, "call_1: charged [9000] (9000), the provider's words cost 8999"),
         (charge_what_the_provider_was_not_asked, "and the provider did not do it (not asked)"),
         (charge_what_the_provider_refused, "and the provider did not do it (['refused'])"),
-        (charge_an_error, "call_1: answered 503 None, and charged [8999]"),
+        (charge_an_error, "call_1: answered 503 None, and charged [8999], refunded []"),
         (show_another_charge, "call_1: shown a charge of 0.000009, charged [8999]"),
         (keep_a_hold, "call_2: still held"),
         (forget_what_is_held, "acc_1: held 0, open holds 20000"),
         (hold_more_than_there_is, "does not cover held 1000000000"),
         (top_up_twice, "acc_1: balance 1999991001, paid in less charged is 999991001"),
-        (refund, "led_3: a refund that nobody asked for, of call call_1"),
+        (refund, "call_1: charged [8999], refunded [1] (0)"),
         (break_the_chain_of_balances, "led_2: the balance after it is 999991002, the sum 999991001"),
         (ask_the_provider_without_admission, "call_9: the provider was asked, and no call was admitted"),
         (ask_the_provider_twice, "call_2: the provider was asked 2 times"),
