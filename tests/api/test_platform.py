@@ -17,11 +17,17 @@ async def test_settings_change_one_by_one_and_bind_the_next_call(
         "time_zone": "UTC",
         "default_group": "default",
         "support_contact": "",
+        "sign_up": "closed",
+        "starting_credit": "0",
+        "allowed_email_domains": [],
     }
     for change in (
         {"time_zone": "America/New_York"},
         {"name": "House"},
         {"support_contact": "help@example.com"},
+        {"sign_up": "open"},
+        {"starting_credit": "2.5"},
+        {"allowed_email_domains": ["example.com", "example.org"]},
     ):
         settings = (await admin_client.patch("/api/admin/settings", json=change)).json()
         assert settings | change == settings
@@ -38,6 +44,11 @@ async def test_settings_change_one_by_one_and_bind_the_next_call(
         ("time_zone", "../../etc/passwd"),
         ("time_zone", ""),
         ("time_zone", None),
+        ("sign_up", "invited"),
+        ("starting_credit", "-1"),
+        ("starting_credit", 0.5),
+        ("allowed_email_domains", ["no domain"]),
+        ("allowed_email_domains", ["localhost"]),
         ("default_group", "gold"),
         ("default_group", None),
         ("name", ""),

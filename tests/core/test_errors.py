@@ -14,6 +14,7 @@ from tokenopen.core.errors import (
     RequestTooLarge,
     RpmExceeded,
     StorageUnavailable,
+    TooManyAttempts,
     TpdExceeded,
     Unavailable,
 )
@@ -42,6 +43,15 @@ CALLERS = {
     "upstream_timeout": 504,
 }
 CONTROL_API_ONLY = {"permission_denied": 403, "conflict": 409}
+CONSOLE_ONLY = {
+    "sign_in_failed": 401,
+    "session_ended": 401,
+    "request_forged": 403,
+    "password_required": 403,
+    "sign_up_closed": 403,
+    "link_unusable": 410,
+    "too_many_attempts": 429,
+}
 
 
 def _subclasses(of: type[Refusal]) -> Iterator[type[Refusal]]:
@@ -55,7 +65,7 @@ REFUSALS = [refusal for refusal in _subclasses(Refusal) if hasattr(refusal, "cod
 
 
 def test_every_refusal_has_the_status_and_code_of_the_design() -> None:
-    assert {refusal.code: refusal.status for refusal in REFUSALS} == CALLERS | CONTROL_API_ONLY
+    assert {refusal.code: refusal.status for refusal in REFUSALS} == CALLERS | CONTROL_API_ONLY | CONSOLE_ONLY
 
 
 def test_no_two_refusals_share_a_code() -> None:
@@ -73,7 +83,7 @@ def test_the_tree_at_the_top_names_every_refusal() -> None:
 def test_infrastructure_trouble_is_5xx_and_nothing_else_is() -> None:
     for refusal in REFUSALS:
         assert (refusal.status >= 500) == issubclass(refusal, Unavailable)
-        assert (refusal.status == 429) == issubclass(refusal, LimitExceeded)
+        assert (refusal.status == 429) == issubclass(refusal, LimitExceeded | TooManyAttempts)
 
 
 def rpm_exceeded(support_contact: str = "https://example.com/console") -> RpmExceeded:
@@ -184,3 +194,9 @@ def test_no_message_uses_the_words_of_the_house() -> None:
     ]
     for refusal in made:
         assert not re.search(r"\b(till|terms|settle\w*|ppm|nano\w*)\b", refusal.message, re.IGNORECASE)
+
+
+def test_who_has_tried_too_often_is_told_how_long_to_wait() -> None:
+    assert TooManyAttempts(retry_after_s=2).message == "Too many attempts. Try again in 2 s."
+    assert TooManyAttempts(retry_after_s=121).message == "Too many attempts. Try again in 3 min."
+    assert TooManyAttempts(retry_after_s=121).retry_after_s == 121

@@ -7,21 +7,31 @@ from pydantic import BaseModel, Field
 
 from tokenopen.api.authentication import Administrator
 from tokenopen.api.group import Slug
-from tokenopen.api.json_types import UNCHANGED, Label, PatchBody, Prose
+from tokenopen.api.json_types import UNCHANGED, AmountIn, AmountOut, Label, PatchBody, Prose
 from tokenopen.api.services import CurrentServices
 from tokenopen.control import platform as control
 from tokenopen.control.platform import PlatformView
+from tokenopen.core.platform import SignUpState
 
 router = APIRouter(tags=["platform"])
 
 
 class PlatformPatch(PatchBody):
-    """A change of settings; ``time_zone`` is an IANA name, ``support_contact`` a mail address or link."""
+    """A change of settings; ``time_zone`` is an IANA name, ``support_contact`` a mail address or link.
+
+    With ``sign_up`` open people become users by themselves, those of ``allowed_email_domains`` where some
+    are named, with ``starting_credit`` on their account.
+    """
 
     name: Label = UNCHANGED
     time_zone: Annotated[str, Field(max_length=100)] = UNCHANGED
     default_group: Slug = UNCHANGED
     support_contact: Annotated[Prose, Field(max_length=200)] = UNCHANGED
+    sign_up: SignUpState = UNCHANGED
+    starting_credit: AmountIn = UNCHANGED
+    allowed_email_domains: Annotated[list[Annotated[str, Field(max_length=253)]], Field(max_length=100)] = (
+        UNCHANGED
+    )
 
 
 class PlatformOut(BaseModel):
@@ -31,6 +41,9 @@ class PlatformOut(BaseModel):
     time_zone: str
     default_group: str
     support_contact: str
+    sign_up: SignUpState
+    starting_credit: AmountOut
+    allowed_email_domains: list[str]
 
 
 def _show(view: PlatformView) -> PlatformOut:
@@ -39,6 +52,9 @@ def _show(view: PlatformView) -> PlatformOut:
         time_zone=view.platform.zone.key,
         default_group=view.default_group.description.slug,
         support_contact=view.platform.support_contact,
+        sign_up=view.platform.sign_up,
+        starting_credit=view.platform.starting_credit,
+        allowed_email_domains=list(view.platform.allowed_email_domains),
     )
 
 

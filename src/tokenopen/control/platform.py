@@ -1,5 +1,6 @@
 """Platform settings: what administrators set for the whole installation."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 from zoneinfo import ZoneInfo, available_timezones
@@ -8,7 +9,8 @@ from tokenopen.control.actor import Actor
 from tokenopen.control.audit_log import record_change
 from tokenopen.core.errors import Conflict, InvalidRequest
 from tokenopen.core.group_history import GroupRecord
-from tokenopen.core.platform import Platform
+from tokenopen.core.money import ZERO, Nanocredits, format_amount
+from tokenopen.core.platform import EMAIL_DOMAIN, Platform, SignUpState
 from tokenopen.ports.storage import Transaction
 from tokenopen.storage import platform as storage
 from tokenopen.storage.group import find_group, get_group
@@ -22,6 +24,9 @@ class PlatformChanges(TypedDict, total=False):
     time_zone: str
     default_group: str
     support_contact: str
+    sign_up: SignUpState
+    starting_credit: Nanocredits
+    allowed_email_domains: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +43,9 @@ def _describe(view: PlatformView) -> dict[str, object]:
         "time_zone": view.platform.zone.key,
         "default_group": view.default_group.description.slug,
         "support_contact": view.platform.support_contact,
+        "sign_up": view.platform.sign_up,
+        "starting_credit": format_amount(view.platform.starting_credit),
+        "allowed_email_domains": list(view.platform.allowed_email_domains),
     }
 
 
@@ -54,6 +62,17 @@ def _zone(name: str) -> ZoneInfo:
             f"time_zone: {name} is no IANA time zone such as UTC or Europe/Berlin.", param="time_zone"
         )
     return ZoneInfo(name)
+
+
+def _domains(names: Sequence[str]) -> tuple[str, ...]:
+    domains = tuple(sorted({name.lower().removeprefix("@") for name in names}))
+    for domain in domains:
+        if not EMAIL_DOMAIN.fullmatch(domain):
+            raise InvalidRequest(
+                f"allowed_email_domains: {domain} is no domain such as example.com.",
+                param="allowed_email_domains",
+            )
+    return domains
 
 
 async def _default_group(tx: Transaction, slug: str) -> GroupRecord:
@@ -84,6 +103,12 @@ async def update_platform(tx: Transaction, actor: Actor, changes: PlatformChange
         fields["default_group"] = group.id
     if "time_zone" in fields:
         fields["zone"] = _zone(fields.pop("time_zone"))
+    if "allowed_email_domains" in fields:
+        fields["allowed_email_domains"] = _domains(fields["allowed_email_domains"])
+    if fields.get("starting_credit", ZERO) < ZERO:
+        raise InvalidRequest("starting_credit must not be below 0.", param="starting_credit")
+    if "starting_credit" in fields and fields["starting_credit"] != before.platform.starting_credit:
+        actor.require_recent_password(tx.now_ms)
     after = PlatformView(platform=replace(before.platform, **fields), default_group=group)
     if after.platform == before.platform:
         return before

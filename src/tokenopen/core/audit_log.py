@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-SECRET_FIELDS: Final = frozenset({"key", "key_hash", "password", "password_hash", "credential"})
+SECRET_FIELDS: Final = frozenset(
+    {"key", "key_hash", "password", "password_hash", "credential", "token", "token_hash"}
+)
 
 
 def assert_without_secrets(state: Mapping[str, object] | None) -> None:

@@ -3,11 +3,15 @@
     Refusal
       |-- InvalidRequest 400, RequestTooLarge 413
       |-- InvalidApiKey, ApiKeyRevoked, ApiKeyExpired 401
+      |-- SignInFailed, SessionEnded 401                              (console sessions only)
       |-- InsufficientCredit, KeyCreditLimitReached 402
       |-- ModelNotAllowed, GroupNotAvailable, IpNotAllowed, AccountSuspended 403
       |-- PermissionDenied 403                                        (control API only)
+      |-- RequestForged, PasswordRequired, SignUpClosed 403           (console sessions only)
       |-- ModelNotFound, NotFound 404
       |-- Conflict 409                                                (control API only)
+      |-- IdempotencyConflict, CallStillRunning, ReplyNotKept 409
+      |-- LinkUnusable 410, TooManyAttempts 429                       (console sessions only)
       |-- LimitExceeded 429
       |     '-- RpmExceeded, TpdExceeded
       '-- Unavailable 5xx
@@ -194,6 +198,71 @@ class PermissionDenied(Refusal):
     error_type = "permission_error"
 
 
+class SignInFailed(Refusal):
+    """The password does not belong to the address; which of the two is wrong is not told."""
+
+    status, code = 401, "sign_in_failed"
+    error_type = "authentication_error"
+
+    def __init__(self) -> None:
+        super().__init__("E-mail address or password is wrong.")
+
+
+class SessionEnded(Refusal):
+    """No session, one that was revoked, or one that has ended by itself."""
+
+    status, code = 401, "session_ended"
+    error_type = "authentication_error"
+
+    def __init__(self) -> None:
+        super().__init__("Your session has ended. Sign in again.")
+
+
+class RequestForged(Refusal):
+    """A request that changes something and does not prove to come from the console's own pages."""
+
+    status, code = 403, "request_forged"
+    error_type = "permission_error"
+
+
+class PasswordRequired(Refusal):
+    """Credentials, credit and roles need a password that was given a short while ago."""
+
+    status, code = 403, "password_required"
+    error_type = "permission_error"
+
+    def __init__(self) -> None:
+        super().__init__("Confirm your password first: this changes credentials, credit or roles.")
+
+
+class SignUpClosed(Refusal):
+    """People may not sign up by themselves here, or not with this address."""
+
+    status, code = 403, "sign_up_closed"
+    error_type = "permission_error"
+
+
+class LinkUnusable(Refusal):
+    """A one-time link that was used, has expired, or never was; which of them is not told."""
+
+    status, code = 410, "link_unusable"
+
+    def __init__(self) -> None:
+        super().__init__("This link has been used or has expired. Ask for a new one.")
+
+
+class TooManyAttempts(Refusal):
+    """Too many attempts in a row; waiting is enough."""
+
+    status, code = 429, "too_many_attempts"
+    error_type = "rate_limit_error"
+
+    def __init__(self, *, retry_after_s: int) -> None:
+        minutes = -(-retry_after_s // 60)
+        wait = f"{retry_after_s} s" if retry_after_s < 120 else f"{minutes} min"
+        super().__init__(f"Too many attempts. Try again in {wait}.", retry_after_s=retry_after_s)
+
+
 class ModelNotFound(Refusal):
     """No such model is offered here."""
 
@@ -217,6 +286,59 @@ class Conflict(Refusal):
     """The change does not fit what is stored: a name taken, an idempotency key used otherwise."""
 
     status, code = 409, "conflict"
+
+
+class IdempotencyConflict(Refusal):
+    """The Idempotency-Key was used for a call that asked for something else."""
+
+    status, code = 409, "idempotency_conflict"
+
+    def __init__(self, *, key: str, call_id: str) -> None:
+        super().__init__(
+            f"Idempotency-Key {key} was used for another call ({call_id}) within 24 hours. "
+            "Use a new key for a new call.",
+            call_id=call_id,
+        )
+
+    @property
+    def should_retry(self) -> bool | None:
+        return False
+
+
+class CallStillRunning(Refusal):
+    """The same call under the same Idempotency-Key has not ended yet."""
+
+    status, code = 409, "call_still_running"
+
+    def __init__(self, *, key: str, call_id: str) -> None:
+        super().__init__(
+            f"The call under Idempotency-Key {key} ({call_id}) still runs. Send it again in a moment: "
+            "it is then answered with that call's reply, and charged once.",
+            retry_after_s=5,
+            call_id=call_id,
+        )
+
+    @property
+    def should_retry(self) -> bool | None:
+        return True
+
+
+class ReplyNotKept(Refusal):
+    """The same call was made and charged; its reply was too large to be kept, or never came whole."""
+
+    status, code = 409, "reply_not_kept"
+
+    def __init__(self, *, call_id: str) -> None:
+        super().__init__(
+            f"The call under this Idempotency-Key was made and charged once ({call_id}); its reply was not "
+            f"kept: it was too large, or did not come whole. See GET /v1/receipts/{call_id}, and use a new "
+            "key for a new call.",
+            call_id=call_id,
+        )
+
+    @property
+    def should_retry(self) -> bool | None:
+        return False
 
 
 class LimitExceeded(Refusal):

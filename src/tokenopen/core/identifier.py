@@ -7,7 +7,23 @@ import secrets
 from typing import Final, Literal
 
 Kind = Literal[
-    "usr", "acc", "key", "grp", "grv", "etl", "ups", "prv", "call", "led", "mgk", "wrk", "upg", "aud", "ref"
+    "usr",
+    "acc",
+    "key",
+    "grp",
+    "grv",
+    "etl",
+    "ups",
+    "prv",
+    "call",
+    "led",
+    "mgk",
+    "wrk",
+    "upg",
+    "aud",
+    "ref",
+    "ses",
+    "otl",
 ]
 
 _DIGITS: Final = "0123456789abcdefghjkmnpqrstvwxyz"

@@ -12,6 +12,7 @@ from tokenopen.core.api_key import ApiKey
 from tokenopen.core.caller import Caller
 from tokenopen.core.catalog import Catalog, Endpoint, Model, PriceRevision, Route
 from tokenopen.core.group import Group, GroupRevision
+from tokenopen.core.money import Nanocredits
 from tokenopen.core.platform import Platform
 from tokenopen.ports.storage import Transaction, Versions
 from tokenopen.storage import schema
@@ -113,6 +114,9 @@ def platform_from_rows(rows: Iterable[Row]) -> Platform:
         zone=ZoneInfo(values["time_zone"]),
         default_group=values["default_group"],
         support_contact=values["support_contact"],
+        sign_up="open" if values["sign_up"] == "open" else "closed",
+        starting_credit=Nanocredits(int(values["starting_credit"])),
+        allowed_email_domains=tuple(values["allowed_email_domains"].split()),
     )
 
 

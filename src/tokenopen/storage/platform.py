@@ -32,6 +32,9 @@ def _values(platform: Platform) -> Mapping[str, str]:
         "time_zone": platform.zone.key,
         "default_group": platform.default_group,
         "support_contact": platform.support_contact,
+        "sign_up": platform.sign_up,
+        "starting_credit": str(platform.starting_credit),
+        "allowed_email_domains": " ".join(platform.allowed_email_domains),
     }
 
 

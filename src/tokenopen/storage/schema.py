@@ -157,6 +157,43 @@ management_keys = Table(
     Column("revoked_at_ms", BigInteger),
 )
 
+# Browsers that have signed in. A session that ends is deleted.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("user_id", Text, ForeignKey("users.id"), nullable=False, index=True),
+    Column("token_hash", LargeBinary, nullable=False, unique=True),
+    Column("user_agent", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("last_used_at_ms", BigInteger, nullable=False),
+    Column("expires_at_ms", BigInteger, nullable=False),
+    Column("password_at_ms", BigInteger, nullable=False),
+)
+
+# What a link may do once; a link that was used or has expired is deleted.
+one_time_links = Table(
+    "one_time_links",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("purpose", Text, nullable=False),
+    Column("token_hash", LargeBinary, nullable=False, unique=True),
+    Column("user_id", Text, ForeignKey("users.id"), index=True),
+    Column("email", Text),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("expires_at_ms", BigInteger, nullable=False),
+)
+
+# Counted by the keyed hash of what is throttled, so that nothing that was typed is kept.
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("subject_hash", LargeBinary, primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    Column("newest_ms", BigInteger, nullable=False),
+)
+
 models = Table(
     "models",
     metadata,
@@ -394,4 +431,19 @@ idempotency_keys = Table(
     Column("status", Integer, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
+)
+
+# Which call an API key's Idempotency-Key was last claimed by, and its reply once it is settled: headers as
+# JSON, both null while there is none, or where it was not kept.
+kept_replies = Table(
+    "kept_replies",
+    metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("key_id", Text, primary_key=True),
+    Column("idempotency_key", Text, primary_key=True),
+    Column("request_hash", LargeBinary, nullable=False),
+    Column("call_id", Text, nullable=False),
+    Column("claimed_at_ms", BigInteger, nullable=False, index=True),
+    Column("headers", Text),
+    Column("body", LargeBinary),
 )
