@@ -20,10 +20,10 @@ from tests.engines import (
 from tests.fakes.clock import MovableClock
 from tests.fakes.upstream import FakeUpstream
 from tokenopen.api.control_app import create_control_app
-from tokenopen.api.services import Services
 from tokenopen.control.actor import Actor
 from tokenopen.control.management_key import create_management_key
 from tokenopen.control.seed_groups import SEED_GROUPS
+from tokenopen.control.services import Services
 from tokenopen.control.setup import set_up
 from tokenopen.control.user import create_user
 from tokenopen.core.user import Role

@@ -23,10 +23,11 @@ from tokenopen.api.json_types import (
     PersonOut,
     page_out,
 )
-from tokenopen.api.services import CurrentServices, Services
+from tokenopen.api.services import CurrentServices
 from tokenopen.control import api_key as control
 from tokenopen.control.actor import Actor
 from tokenopen.control.api_key import ApiKeyView, Narrowing
+from tokenopen.control.services import Services
 from tokenopen.core.api_key import ApiKeyState
 
 router = APIRouter(tags=["API keys"])

@@ -26,7 +26,7 @@ from tokenopen.api import (
 )
 from tokenopen.api.body_limit import BodyLimit
 from tokenopen.api.errors import ErrorBody, add_error_handlers
-from tokenopen.api.services import Services
+from tokenopen.control.services import Services
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     user.router,

@@ -8,10 +8,11 @@ from pydantic import BaseModel, StringConstraints
 
 from tokenopen.api.authentication import Administrator
 from tokenopen.api.json_types import AmountIn, AmountOut, Body, InstantOut, PageOut, PageQuery, page_out
-from tokenopen.api.services import CurrentServices, Services
+from tokenopen.api.services import CurrentServices
 from tokenopen.control import ledger
 from tokenopen.control.actor import Actor
 from tokenopen.control.idempotency import Answer, answer_once
+from tokenopen.control.services import Services
 from tokenopen.core.ledger import EntryKind
 from tokenopen.ports.storage import Transaction
 

@@ -7,9 +7,10 @@ from pydantic import BaseModel
 
 from tokenopen.api.authentication import Administrator, CurrentUser
 from tokenopen.api.json_types import Body, InstantOut, Label, PageOut, PageQuery, page_out
-from tokenopen.api.services import CurrentServices, Services
+from tokenopen.api.services import CurrentServices
 from tokenopen.control import management_key
 from tokenopen.control.actor import Actor
+from tokenopen.control.services import Services
 from tokenopen.core.management_key import ManagementKey, ManagementKeyState
 
 router = APIRouter(tags=["management keys"])

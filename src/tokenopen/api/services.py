@@ -1,28 +1,10 @@
-"""Services: what the control API needs of the world, put together by bootstrap."""
+"""Services, as a route of the control API asks for them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated
 
 from fastapi import Depends, Request
 
-from tokenopen.ports.clock import Clock
-from tokenopen.ports.storage import Storage
-from tokenopen.ports.upstream import Upstream
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Services:
-    """``hashing_key`` is for keys (core.api_key.hash_key), ``sealing_key`` for upstream credentials."""
-
-    storage: Storage
-    clock: Clock
-    upstream: Upstream
-    hashing_key: bytes
-    sealing_key: bytes
-    # What upstreams may lie in besides public addresses.
-    allowed_networks: Sequence[IPv4Network | IPv6Network]
+from tokenopen.control.services import Services
 
 
 def find_services(request: Request) -> Services:

@@ -15,8 +15,9 @@ from tokenopen.api.json_types import (
     PatchBody,
     page_out,
 )
-from tokenopen.api.services import CurrentServices, Services
+from tokenopen.api.services import CurrentServices
 from tokenopen.control import upstream as control
+from tokenopen.control.services import Services
 from tokenopen.control.upstream import Sealing, UpstreamRecord
 from tokenopen.control.upstream_probe import AvailableModel, Probe, match_available, probe_upstream
 from tokenopen.storage.model import ListedState, list_model_states

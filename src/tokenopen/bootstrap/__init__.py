@@ -16,11 +16,11 @@ from tokenopen.api.application import Application
 from tokenopen.api.caller import CallerApi
 from tokenopen.api.control_app import create_control_app
 from tokenopen.api.gateway import GatewayApi
-from tokenopen.api.services import Services
 from tokenopen.bootstrap.engine import StartupError, open_reader, require_shared_engine, starting
 from tokenopen.control.management_key import InvalidAdminKey
 from tokenopen.control.model_import import import_models
 from tokenopen.control.seed_groups import SEED_GROUPS
+from tokenopen.control.services import Services
 from tokenopen.control.setup import NoAdministrator, create_first_management_key, ensure_admin_key, set_up
 from tokenopen.core.catalog import Endpoint
 from tokenopen.gateway.directory import Directory
