@@ -22,8 +22,11 @@ START_TIMEOUT_S = 60
 class Server:
     """``tokenopen serve`` as a child process on a data directory of its own."""
 
-    def __init__(self, data_dir: Path, *, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, *, environment: Mapping[str, str] | None = None, workers: int | None = None
+    ) -> None:
         self._data_dir = data_dir
+        self._arguments = ["serve", *(["--workers", str(workers)] if workers else [])]
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("TOKENOPEN_")},
             "TOKENOPEN_DATA_DIR": str(data_dir),
@@ -41,7 +44,7 @@ class Server:
         """Start the process and wait until it says where it serves."""
         log = self.log_path.open("a")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tokenopen.cli.main", "serve"],
+            [sys.executable, "-m", "tokenopen.cli.main", *self._arguments],
             env=self._environment,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -72,7 +75,12 @@ class Server:
     def _end(self, number: signal.Signals) -> int:
         assert self._process is not None
         self._process.send_signal(number)
-        code = self._process.wait(timeout=60)
+        return self.wait(timeout_s=60)
+
+    def wait(self, *, timeout_s: float | None = None) -> int:
+        """Wait until the process has ended, whatever ends it, and return its exit code."""
+        assert self._process is not None
+        code = self._process.wait(timeout=timeout_s)
         assert self._process.stdout is not None
         self._process.stdout.close()
         self._process = None
