@@ -41,8 +41,7 @@ from tokenopen.storage import schema
 from tokenopen.storage.sqlite import SqliteStorage
 from tokenopen.upstream.addresses import parse_origin
 from tokenopen.upstream.credential import open_credential
-from tokenopen.upstream.surfaces.chat import ChatSurface
-from tokenopen.upstream.surfaces.embeddings import EmbeddingsSurface
+from tokenopen.upstream.surfaces.offered import SURFACES
 
 Json = Any
 Row = Mapping[str, Any]
@@ -290,13 +289,11 @@ async def open_world(storage: Storage, clock: MovableClock, furnished: Furnished
         refused=RefusedCalls(clock),
         clock=clock,
     )
-    chat = ChatSurface()
     api = GatewayApi(
         gateway,
         hashing_key=HASHING_KEY,
-        surfaces={CHAT: chat, EMBEDDINGS: EmbeddingsSurface()},
+        surfaces=SURFACES,
         look_ups=CallerApi(watched, gateway.directory).look_ups,
-        default_surface=chat,
     )
     till.start()
     return World(

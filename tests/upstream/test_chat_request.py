@@ -416,19 +416,3 @@ def test_an_embeddings_body_may_not_be_as_large_as_others() -> None:
 def test_an_embeddings_body_is_sent_with_the_upstreams_model() -> None:
     body = b'{"input" : ["a"],"model":"m","dimensions":5}'
     assert sent(EMBEDDINGS.read_request(body), model="up") == b'{"input" : ["a"],"model":"up","dimensions":5}'
-
-
-def test_errors_are_in_openais_shape_with_the_facts() -> None:
-    facts = {"type": "rate_limit_error", "param": None, "limit": 60, "group": "VIP"}
-    for surface in (CHAT, EMBEDDINGS):
-        body = surface.error_body(status=429, code="rpm_exceeded", message="Too many.", facts=facts)
-        assert json.loads(body) == {
-            "error": {
-                "message": "Too many.",
-                "type": "rate_limit_error",
-                "param": None,
-                "code": "rpm_exceeded",
-                "limit": 60,
-                "group": "VIP",
-            }
-        }

@@ -95,8 +95,3 @@ def test_a_stream_is_read_as_a_chat_stream_is() -> None:
     assert reader.feed(text + text + empty + usage + done) == text + text + empty
     assert reader.tail("0.5") == done
     assert (reader.usage, reader.content_events) == (Usage({"input": 3, "output": 4}), 2)
-
-
-def test_errors_are_in_openais_shape() -> None:
-    body = COMPLETIONS.error_body(status=400, code="invalid_request", message="No.", facts={"param": "n"})
-    assert json.loads(body)["error"]["param"] == "n"

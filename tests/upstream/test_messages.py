@@ -252,17 +252,6 @@ def test_a_reply_without_a_report_is_estimated_by_what_it_holds() -> None:
     assert dict(MESSAGES.estimate_stream(request, content_events=4)) == {"input": 10, "output": 4}
 
 
-@pytest.mark.parametrize(
-    ("status", "kind"),
-    [(401, "authentication_error"), (402, "billing_error"), (429, "rate_limit_error"), (502, "api_error")],
-)
-def test_errors_are_in_anthropics_shape_with_the_facts(status: int, kind: str) -> None:
-    facts = {"type": "our own", "param": None, "limit": 60}
-    body = MESSAGES.error_body(status=status, code="some_code", message="No.", facts=facts)
-    error = {"type": kind, "message": "No.", "code": "some_code", "param": None, "limit": 60}
-    assert json.loads(body) == {"type": "error", "error": error}
-
-
 def event(kind: str, **fields: Any) -> bytes:
     data = json.dumps({"type": kind, **fields}, separators=(",", ":"))
     return f"event: {kind}\ndata: {data}\n\n".encode()

@@ -319,11 +319,3 @@ def test_a_stream_cut_anywhere_gives_the_same_bytes_and_usage() -> None:
         assert expected[2] == Usage({"input": 10, "output": 7})
         for cut in range(len(stream_bytes)):
             assert outcome(stream_bytes[:cut], stream_bytes[cut:]) == expected
-
-
-def test_errors_are_in_openais_shape() -> None:
-    body = RESPONSES.error_body(
-        status=429, code="rpm_exceeded", message="No.", facts={"type": "t", "limit": 6}
-    )
-    error = {"message": "No.", "type": "t", "param": None, "code": "rpm_exceeded", "limit": 6}
-    assert json.loads(body) == {"error": error}

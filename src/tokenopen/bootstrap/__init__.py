@@ -40,8 +40,7 @@ from tokenopen.storage.secret import DerivedKeys
 from tokenopen.upstream.addresses import parse_origin
 from tokenopen.upstream.credential import open_credential
 from tokenopen.upstream.http1 import Http1Upstream
-from tokenopen.upstream.surfaces.chat import ChatSurface
-from tokenopen.upstream.surfaces.embeddings import EmbeddingsSurface
+from tokenopen.upstream.surfaces.offered import SURFACES
 
 __all__ = [
     "Platform",
@@ -138,13 +137,11 @@ async def _open_gateway(
         refused=RefusedCalls(clock),
         clock=clock,
     )
-    chat = ChatSurface()
     gateway_api = GatewayApi(
         gateway,
         hashing_key=keys.hashing_key,
-        surfaces={"/v1/chat/completions": chat, "/v1/embeddings": EmbeddingsSurface()},
+        surfaces=SURFACES,
         look_ups=CallerApi(storage, gateway.directory).look_ups,
-        default_surface=chat,
     )
     jobs = PeriodicJobs()
     # While the last calls end their worker's lease has to be renewed.

@@ -64,7 +64,7 @@ async def probe_upstream(
 ) -> Probe:
     """Ask a provider for its models, with the endpoint's credential; never raises for what it answers."""
     started_ms = clock.monotonic_ms()
-    url = f"{endpoint.base_url}/models"
+    url = find_provider(endpoint.provider).models_url(endpoint.base_url)
     status = None
     models: Sequence[str] = ()
     error = None
@@ -91,11 +91,13 @@ async def probe_upstream(
 
 
 def _request(url: str, endpoint: Endpoint, credential: str) -> UpstreamRequest:
+    provider = find_provider(endpoint.provider)
     return UpstreamRequest(
         method=b"GET",
         url=url,
         headers=[
-            find_provider(endpoint.provider).credential_header(credential),
+            *provider.credential_headers(credential),
+            *provider.main_dialect.upstream_headers,
             (b"accept", b"application/json"),
         ],
         body=b"",

@@ -164,11 +164,12 @@ class Forwarder:
             convention=provider.convention,
         )
         return UpstreamRequest(
-            method=b"POST",
-            url=endpoint.base_url.rstrip("/") + plan.surface.upstream_path,
+            method=plan.surface.method.encode(),
+            url=provider.url_of(plan.surface, endpoint.base_url, plan.request, route.upstream_model),
             headers=[
-                provider.credential_header(self._open_credential(endpoint)),
-                (b"content-type", b"application/json"),
+                *provider.credential_headers(self._open_credential(endpoint), plan.surface.dialect),
+                *plan.request.headers,
+                (b"content-type", plan.request.content_type),
                 (b"accept", b"text/event-stream" if plan.request.stream else b"application/json"),
                 (b"x-request-id", plan.facts.call_id.encode()),
                 # Some providers turn away requests that do not say what sends them.

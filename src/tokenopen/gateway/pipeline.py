@@ -28,7 +28,7 @@ from tokenopen.gateway.stream import relay_stream
 from tokenopen.gateway.till import Till
 from tokenopen.gateway.worker import Worker
 from tokenopen.ports.clock import Clock
-from tokenopen.upstream.surface import CallRequest, Surface
+from tokenopen.upstream.surface import CallRequest, Surface, Target
 
 STALE_TRIES: Final = 3
 
@@ -49,12 +49,13 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IncomingCall:
-    """A call as it came: an API, a well-formed key's keyed hash, and a body."""
+    """A call as it came: an API, a well-formed key's keyed hash, a body and what was said beside it."""
 
     call_id: str
     surface: Surface
     key_hash: bytes
     body: bytes
+    target: Target
     started_ms: int
 
 
@@ -120,7 +121,7 @@ async def admit(gateway: Gateway, call: IncomingCall, connection: Connection) ->
         resolved = await gateway.directory.find(call.key_hash)
         try:
             check_caller(resolved, connection.address)
-            request = request or call.surface.read_request(call.body)
+            request = request or call.surface.read_request(call.body, call.target)
             plan = plan_call(resolved, call.surface, request, call_id=call.call_id, worker_id=worker_id)
         except Refusal as refusal:
             if await gateway.directory.is_current(resolved):
@@ -178,7 +179,7 @@ def reply_headers(
 ) -> list[tuple[bytes, bytes]]:
     """Return the head of a reply that comes from a provider."""
     headers = passed_headers(forwarded.reply.headers)
-    headers.append((b"x-request-id", call.call_id.encode()))
+    headers += [(name, call.call_id.encode()) for name in call.surface.dialect.call_id_headers]
     headers += limit_headers(plan.group_slug, admitted.minute, admitted.today)
     if admitted.cap_output_tokens is not None:
         headers.append((b"x-tokenopen-max-output-tokens", b"%d" % admitted.cap_output_tokens))

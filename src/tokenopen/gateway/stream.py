@@ -17,6 +17,7 @@ from tokenopen.core.usage import ImpossibleUsage
 from tokenopen.gateway.connection import ClientLeft, Connection
 from tokenopen.gateway.settle import IMPOSSIBLE_USAGE, Relay
 from tokenopen.ports.upstream import UpstreamFailure
+from tokenopen.upstream.dialect import failure_from
 from tokenopen.upstream.sse import EventTooLarge
 from tokenopen.upstream.surface import StreamReader
 
@@ -47,7 +48,8 @@ async def relay_stream(relay: Relay, connection: Connection) -> None:
         refusal = UpstreamError(
             f"{broke_off} {format_amount(outcome.due)} credits were charged for what was delivered."
         )
-        await connection.send(_error_event(relay, refusal))
+        failure = failure_from(refusal, call_id=plan.facts.call_id)
+        await connection.send(plan.surface.dialect.error_event(failure))
         connection.cut()
 
 
@@ -142,13 +144,3 @@ async def _finish(relay: Relay, connection: Connection, reader: StreamReader, ou
         connection.cut()
         return
     await connection.finish(reader.tail(format_amount(answer.charge)))
-
-
-def _error_event(relay: Relay, refusal: UpstreamError) -> bytes:
-    body = relay.plan.surface.error_body(
-        status=refusal.status,
-        code=refusal.code,
-        message=refusal.message,
-        facts={"type": refusal.error_type, **refusal.facts},
-    )
-    return b"data: " + body + b"\n\n"

@@ -1,20 +1,39 @@
 """Providers: vendors' APIs that can be picked for an upstream, and in what they differ.
 
-Adding one is a line in the table (see CONTRIBUTING.md). Where providers disagree there is no default.
+Adding one is a row in the table (see CONTRIBUTING.md). Where providers disagree there is no default.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Final
+from urllib.parse import quote, urlsplit
 
-from tokenopen.upstream.surface import ReportConvention
+from tokenopen.upstream.dialect import ANTHROPIC, GEMINI, OPENAI, Dialect
+from tokenopen.upstream.surface import CallRequest, ReportConvention, Surface
+
+# learn.microsoft.com: the newest version of Azure OpenAI's dated API that is generally available.
+AZURE_API_VERSION: Final = "api-version=2024-10-21"
+_DEPLOYMENTS: Final = "/deployments"
+
+# Which header carries the credential, by dialect, where a provider does not say otherwise.
+_KEY_HEADERS: Final[Mapping[str, bytes]] = {
+    OPENAI.name: b"authorization",
+    ANTHROPIC.name: b"x-api-key",
+    GEMINI.name: b"x-goog-api-key",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """One vendor's API in OpenAI's shape. ``base_url`` is None where every customer has one of their own.
+    """One vendor's API. ``base_url`` is None where every customer has one of their own.
 
-    ``credential_variable`` is the environment variable that the vendor's own SDK reads.
+    ``credential_variable`` is the environment variable that the vendor's own SDK reads. ``surfaces`` are
+    the names of those it speaks; ``paths`` where one of them is found elsewhere than other providers have
+    it, relative to the base URL (``../`` goes up). ``home`` is the path that SDKs of this vendor add to a
+    base URL that ends before it. ``key_headers`` differ from the usual by dialect. ``deployment_query`` goes
+    behind every path of a base URL that ends in ``/deployments`` (Azure's dated API), below which each model
+    has a folder of its own.
     """
 
     name: str
@@ -22,12 +41,66 @@ class Provider:
     base_url: str | None
     credential_variable: str
     convention: ReportConvention
-    api_key_header: bytes = b"authorization"
+    surfaces: frozenset[str]
+    paths: Mapping[str, str] = field(default_factory=dict)
+    home: str = ""
+    key_headers: Mapping[str, bytes] = field(default_factory=dict)
+    deployment_query: str = ""
+    main_dialect: Dialect = OPENAI
 
-    def credential_header(self, credential: str) -> tuple[bytes, bytes]:
-        """Return the header that carries the credential."""
-        value = credential if self.api_key_header != b"authorization" else f"Bearer {credential}"
-        return self.api_key_header, value.encode()
+    def credential_headers(
+        self, credential: str, dialect: Dialect | None = None
+    ) -> Sequence[tuple[bytes, bytes]]:
+        """Return the headers that carry the credential on a dialect's surfaces, or the provider's own."""
+        dialect = dialect or self.main_dialect
+        header = self.key_headers.get(dialect.name) or _KEY_HEADERS[dialect.name]
+        value = f"Bearer {credential}" if header == b"authorization" else credential
+        return [(header, value.encode())]
+
+    def url_of(self, surface: Surface, base_url: str, request: CallRequest, upstream_model: str) -> str:
+        """Return where a call is sent."""
+        path = self.paths.get(surface.name, surface.upstream_path)
+        query = request.query
+        if "{" in path:
+            values = {name: quote(value, safe="") for name, value in request.path_values.items()}
+            path = path.format(model=quote(upstream_model), **values)
+        if self.deployment_query and base_url.rstrip("/").endswith(_DEPLOYMENTS):
+            base_url = f"{base_url.rstrip('/')}/{quote(upstream_model, safe='')}"
+            query = f"{self.deployment_query}&{query}" if query else self.deployment_query
+        elif self.home:
+            base_url = complete_base_url(base_url, self.home)
+        url = join_url(base_url, path)
+        return f"{url}?{query}" if query else url
+
+    def models_url(self, base_url: str) -> str:
+        """Return where the provider lists its models."""
+        return join_url(complete_base_url(base_url, self.home), "/models")
+
+
+@lru_cache(maxsize=1024)
+def complete_base_url(base_url: str, home: str) -> str:
+    """Return a base URL with what is missing of the provider's ``home`` at its end.
+
+    SDKs that add one segment (Anthropic's adds ``/v1``) do so whatever stands before it.
+    """
+    base_url = base_url.rstrip("/")
+    path = urlsplit(base_url).path
+    if home.startswith(f"{path}/"):
+        return base_url + home[len(path) :]
+    adds_one = home.count("/") == 1 and not path.endswith(home)
+    return base_url + home if adds_one else base_url
+
+
+@lru_cache(maxsize=4096)
+def join_url(base_url: str, path: str) -> str:
+    """Return a path below a base URL; each ``../`` at its beginning goes up by one, never above the host."""
+    parts = urlsplit(base_url)
+    folders = [folder for folder in parts.path.split("/") if folder]
+    path = path.removeprefix("/")
+    while path.startswith("../"):
+        path = path.removeprefix("../")
+        folders = folders[:-1]
+    return f"{parts.scheme}://{parts.netloc}/" + "/".join([*folders, path])
 
 
 _INSIDE: Final = ReportConvention(
@@ -41,49 +114,184 @@ _OPENAI: Final = replace(_INSIDE, max_tokens_field="max_completion_tokens")
 # Answers 422 to the option, and reports usage in every stream.
 _MISTRAL: Final = replace(_INSIDE, takes_usage_option=False)
 
+_RESPONSES: Final = frozenset({"responses"})
+# With what the provider keeps of them, and hands out again.
+_STORED: Final = _RESPONSES | {"responses_stored"}
+_MESSAGES: Final = frozenset({"messages", "count_tokens"})
+_CHAT: Final = frozenset({"chat"})
+_TEXT: Final = _CHAT | {"completions"}
+_EMBED: Final = frozenset({"embeddings"})
+_EVERY_OPENAI: Final = _TEXT | _EMBED | _STORED
 
-def _table() -> Mapping[str, Provider]:
-    rows = (
-        ("openai", "OpenAI", "https://api.openai.com/v1", "OPENAI_API_KEY", _OPENAI),
-        ("anthropic", "Anthropic", "https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", _INSIDE),
-        (
-            "gemini",
-            "Google Gemini",
-            "https://generativelanguage.googleapis.com/v1beta/openai",
-            "GEMINI_API_KEY",
-            _APART,
-        ),
-        ("mistral", "Mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", _MISTRAL),
-        ("groq", "Groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", _INSIDE),
-        ("deepseek", "DeepSeek", "https://api.deepseek.com", "DEEPSEEK_API_KEY", _INSIDE),
-        ("xai", "xAI", "https://api.x.ai/v1", "XAI_API_KEY", _APART),
-        ("openrouter", "OpenRouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", _INSIDE),
-        ("zai", "Z.ai", "https://api.z.ai/api/paas/v4", "ZAI_API_KEY", _INSIDE),
-        ("cerebras", "Cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY", _INSIDE),
-        ("together", "Together", "https://api.together.xyz/v1", "TOGETHER_API_KEY", _INSIDE),
-        ("ollama", "Ollama", None, "OLLAMA_API_KEY", _INSIDE),
-        ("vllm", "vLLM", None, "VLLM_API_KEY", _INSIDE),
-        ("tokenopen", "Another TokenOpen", None, "TOKENOPEN_API_KEY", _INSIDE),
-        ("openai-compatible", "OpenAI-compatible", None, "OPENAI_API_KEY", _INSIDE),
-    )
-    found = {
-        name: Provider(
-            name=name, label=label, base_url=base_url, credential_variable=variable, convention=convention
-        )
-        for name, label, base_url, variable, convention in rows
-    }
-    found["azure"] = Provider(
+_ROWS: Final = (
+    Provider(
+        name="openai",
+        label="OpenAI",
+        base_url="https://api.openai.com/v1",
+        credential_variable="OPENAI_API_KEY",
+        convention=_OPENAI,
+        surfaces=_EVERY_OPENAI,
+    ),
+    # As its SDK takes it: the resource alone (then the v1 API), or .../openai/deployments (the dated one).
+    Provider(
         name="azure",
         label="Azure OpenAI",
         base_url=None,
         credential_variable="AZURE_OPENAI_API_KEY",
         convention=_OPENAI,
-        api_key_header=b"api-key",
-    )
-    return found
+        surfaces=_EVERY_OPENAI,
+        home="/openai/v1",
+        key_headers={OPENAI.name: b"api-key"},
+        deployment_query=AZURE_API_VERSION,
+    ),
+    Provider(
+        name="anthropic",
+        label="Anthropic",
+        base_url="https://api.anthropic.com/v1",
+        credential_variable="ANTHROPIC_API_KEY",
+        convention=_INSIDE,
+        surfaces=_MESSAGES | _CHAT,
+        home="/v1",
+        main_dialect=ANTHROPIC,
+    ),
+    Provider(
+        name="gemini",
+        label="Google Gemini",
+        base_url="https://generativelanguage.googleapis.com/v1beta/openai",
+        credential_variable="GEMINI_API_KEY",
+        convention=_APART,
+        surfaces=_CHAT | _EMBED,
+        home="/v1beta/openai",
+    ),
+    Provider(
+        name="mistral",
+        label="Mistral",
+        base_url="https://api.mistral.ai/v1",
+        credential_variable="MISTRAL_API_KEY",
+        convention=_MISTRAL,
+        surfaces=_CHAT | _EMBED,
+    ),
+    Provider(
+        name="groq",
+        label="Groq",
+        base_url="https://api.groq.com/openai/v1",
+        credential_variable="GROQ_API_KEY",
+        convention=_INSIDE,
+        surfaces=_CHAT | _RESPONSES,
+    ),
+    Provider(
+        name="deepseek",
+        label="DeepSeek",
+        base_url="https://api.deepseek.com",
+        credential_variable="DEEPSEEK_API_KEY",
+        convention=_INSIDE,
+        surfaces=_CHAT | _RESPONSES | {"messages"},
+        paths={"messages": "/anthropic/v1/messages"},
+    ),
+    Provider(
+        name="xai",
+        label="xAI",
+        base_url="https://api.x.ai/v1",
+        credential_variable="XAI_API_KEY",
+        convention=_APART,
+        surfaces=_TEXT | _STORED | {"messages"},
+    ),
+    Provider(
+        name="openrouter",
+        label="OpenRouter",
+        base_url="https://openrouter.ai/api/v1",
+        credential_variable="OPENROUTER_API_KEY",
+        convention=_INSIDE,
+        surfaces=_TEXT | _EMBED | _RESPONSES | {"messages"},
+        key_headers={ANTHROPIC.name: b"authorization"},
+    ),
+    Provider(
+        name="zai",
+        label="Z.ai",
+        base_url="https://api.z.ai/api/paas/v4",
+        credential_variable="ZAI_API_KEY",
+        convention=_INSIDE,
+        surfaces=_CHAT | {"messages"},
+        paths={"messages": "../../anthropic/v1/messages"},
+    ),
+    Provider(
+        name="cerebras",
+        label="Cerebras",
+        base_url="https://api.cerebras.ai/v1",
+        credential_variable="CEREBRAS_API_KEY",
+        convention=_INSIDE,
+        surfaces=_TEXT,
+    ),
+    Provider(
+        name="cohere",
+        label="Cohere",
+        base_url="https://api.cohere.ai/compatibility/v1",
+        credential_variable="CO_API_KEY",
+        convention=_INSIDE,
+        surfaces=_CHAT | _EMBED,
+    ),
+    Provider(
+        name="together",
+        label="Together",
+        base_url="https://api.together.xyz/v1",
+        credential_variable="TOGETHER_API_KEY",
+        convention=_INSIDE,
+        surfaces=_TEXT | _EMBED,
+    ),
+    Provider(
+        name="ollama",
+        label="Ollama",
+        base_url=None,
+        credential_variable="OLLAMA_API_KEY",
+        convention=_INSIDE,
+        surfaces=_TEXT | _EMBED | _RESPONSES | {"messages"},
+    ),
+    Provider(
+        name="vllm",
+        label="vLLM",
+        base_url=None,
+        credential_variable="VLLM_API_KEY",
+        convention=_INSIDE,
+        surfaces=_EVERY_OPENAI | {"messages"},
+        key_headers={ANTHROPIC.name: b"authorization"},
+    ),
+    Provider(
+        name="tokenopen",
+        label="Another TokenOpen",
+        base_url=None,
+        credential_variable="TOKENOPEN_API_KEY",
+        convention=_INSIDE,
+        surfaces=_EVERY_OPENAI | _MESSAGES,
+    ),
+    Provider(
+        name="new-api",
+        label="new-api",
+        base_url=None,
+        credential_variable="NEW_API_KEY",
+        convention=_INSIDE,
+        surfaces=_TEXT | _EMBED | _RESPONSES | {"messages"},
+    ),
+    Provider(
+        name="openai-compatible",
+        label="OpenAI-compatible",
+        base_url=None,
+        credential_variable="OPENAI_API_KEY",
+        convention=_INSIDE,
+        surfaces=_EVERY_OPENAI,
+    ),
+    Provider(
+        name="anthropic-compatible",
+        label="Anthropic-compatible",
+        base_url=None,
+        credential_variable="ANTHROPIC_API_KEY",
+        convention=_INSIDE,
+        surfaces=_MESSAGES,
+        home="/v1",
+        main_dialect=ANTHROPIC,
+    ),
+)
 
-
-PROVIDERS: Final = _table()
+PROVIDERS: Final[Mapping[str, Provider]] = {row.name: row for row in _ROWS}
 
 
 def find_provider(name: str) -> Provider:

@@ -5,11 +5,28 @@ once, ``upstream_body`` for each attempt, then either ``read_reply`` for a whole
 ``StreamReader`` fed with the reply's bytes. Refusals are raised as ``core.errors.InvalidRequest``.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
 
 from tokenopen.core.usage import Usage
+from tokenopen.upstream.dialect import Dialect
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What a request says beside its body.
+
+    ``values`` are what stands in the places of the surface's path, ``query`` is the decoded query without
+    the API key, ``headers`` are those that the dialect lets a surface read, lower case.
+    """
+
+    values: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[bytes, bytes] = field(default_factory=dict)
+
+
+NO_TARGET: Final = Target()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +40,10 @@ class CallRequest:
     ``input_bytes`` counts the body outside base64 data; ``attachments`` images, files, audio and URLs.
     ``text_bytes`` counts the text of the messages alone, for an estimate that must be a lower bound.
     ``open_ended`` is set where history or tools kept by the provider can add input that is not seen here.
+    ``headers`` go to the provider along with ours, and ``query`` behind the path, as it is written there;
+    ``path_values`` stand in the places of the surface's ``upstream_path``, beside the model's.
+    ``counted_units`` are the most units of counted classes that the call can use, and ``own_prices`` further
+    classes that are sold dearer than text: a model whose prices do not name them is refused.
     """
 
     model: str
@@ -36,6 +57,12 @@ class CallRequest:
     text_bytes: int
     open_ended: bool
     fields: Mapping[str, bytes]
+    content_type: bytes = b"application/json"
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    query: str = ""
+    path_values: Mapping[str, str] = field(default_factory=dict)
+    counted_units: Mapping[str, int] = field(default_factory=dict)
+    own_prices: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,11 +122,20 @@ class Surface(Protocol):
 
     name: str
     """As stored on calls: ``chat``, ``embeddings``."""
+    dialect: Dialect
+    """Where the caller's key stands, and how it is refused."""
+    method: str
+    """``POST``, and for what the provider keeps also ``GET`` and ``DELETE``."""
+    path: str
+    """Where callers find it. ``{model}`` stands for a model's name, other names in braces for one segment."""
     upstream_path: str
-    """Where the provider takes it, appended to the upstream's base URL."""
+    """Where the provider takes it, appended to the upstream's base URL, with places as in ``path``. A
+    provider that takes it elsewhere says so in its row."""
+    is_free: bool
+    """It costs nothing at any provider (counting tokens): such calls count against limits and are free."""
 
-    def read_request(self, body: bytes) -> CallRequest:
-        """Decode and check a caller's body. Raises core.errors.InvalidRequest naming the field."""
+    def read_request(self, body: bytes, target: Target = NO_TARGET) -> CallRequest:
+        """Decode and check a caller's request. Raises core.errors.InvalidRequest naming the field."""
 
     def upstream_body(
         self,
@@ -122,6 +158,3 @@ class Surface(Protocol):
 
     def stream_reader(self, request: CallRequest, *, convention: ReportConvention) -> StreamReader:
         """Return a reader for one streamed reply."""
-
-    def error_body(self, *, status: int, code: str, message: str, facts: Mapping[str, object]) -> bytes:
-        """Return a refusal or failure in this surface's own error shape."""

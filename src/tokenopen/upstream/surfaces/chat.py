@@ -1,17 +1,16 @@
 """Chat completions: OpenAI's ``POST /v1/chat/completions``, JSON and server-sent events."""
 
-from collections.abc import Mapping
 from typing import Final
 
 from tokenopen.core.estimate import estimated_usage
 from tokenopen.core.usage import Usage
 from tokenopen.upstream.content import measure_messages
+from tokenopen.upstream.dialect import OPENAI
 from tokenopen.upstream.json_body import KnownNames, read_object
 from tokenopen.upstream.refused_option import OPTION_NAMES, refuse_options
 from tokenopen.upstream.request_field import TOKENS_MAX, read_count, read_flag, read_largest_count, read_model
-from tokenopen.upstream.surface import CallRequest, ReportConvention, StreamReader
+from tokenopen.upstream.surface import NO_TARGET, CallRequest, ReportConvention, StreamReader, Target
 from tokenopen.upstream.surfaces.chat_stream import ChatStreamReader
-from tokenopen.upstream.surfaces.openai_error import openai_error
 from tokenopen.upstream.surfaces.openai_shape import (
     estimate_openai_reply,
     read_openai_reply,
@@ -31,9 +30,13 @@ class ChatSurface:
     """Implements Surface."""
 
     name = "chat"
+    dialect = OPENAI
+    method = "POST"
+    path = "/v1/chat/completions"
     upstream_path = "/chat/completions"
+    is_free = False
 
-    def read_request(self, body: bytes) -> CallRequest:
+    def read_request(self, body: bytes, target: Target = NO_TARGET) -> CallRequest:
         fields = read_object(body, _KNOWN)
         model = read_model(fields)
         refuse_options(fields)
@@ -82,6 +85,3 @@ class ChatSurface:
 
     def stream_reader(self, request: CallRequest, *, convention: ReportConvention) -> StreamReader:
         return ChatStreamReader(wants_usage=request.wants_usage, convention=convention)
-
-    def error_body(self, *, status: int, code: str, message: str, facts: Mapping[str, object]) -> bytes:
-        return openai_error(code=code, message=message, facts=facts)

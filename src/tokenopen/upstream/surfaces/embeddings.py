@@ -1,6 +1,5 @@
 """Embeddings: OpenAI's ``POST /v1/embeddings``. JSON alone, and nothing but input is charged."""
 
-from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -9,12 +8,12 @@ from tokenopen.core.errors import RequestTooLarge
 from tokenopen.core.estimate import estimated_usage
 from tokenopen.core.usage import Usage, usage_of
 from tokenopen.upstream.content import measure_prompts
+from tokenopen.upstream.dialect import OPENAI
 from tokenopen.upstream.json_body import KnownNames, read_object
 from tokenopen.upstream.refused_option import OPTION_NAMES, refuse_options
 from tokenopen.upstream.request_field import read_model
-from tokenopen.upstream.surface import CallRequest, ReportConvention, StreamReader
+from tokenopen.upstream.surface import NO_TARGET, CallRequest, ReportConvention, StreamReader, Target
 from tokenopen.upstream.surfaces.chat_stream import ChatStreamReader
-from tokenopen.upstream.surfaces.openai_error import openai_error
 from tokenopen.upstream.surfaces.openai_shape import find_usage, with_upstream_fields
 from tokenopen.upstream.usage_report import input_usage_from_report, read_report
 
@@ -34,9 +33,13 @@ class EmbeddingsSurface:
     """Implements Surface."""
 
     name = "embeddings"
+    dialect = OPENAI
+    method = "POST"
+    path = "/v1/embeddings"
     upstream_path = "/embeddings"
+    is_free = False
 
-    def read_request(self, body: bytes) -> CallRequest:
+    def read_request(self, body: bytes, target: Target = NO_TARGET) -> CallRequest:
         if len(body) > BODY_BYTES_MAX:
             raise RequestTooLarge(limit_bytes=BODY_BYTES_MAX)
         fields = read_object(body, _KNOWN)
@@ -93,6 +96,3 @@ class EmbeddingsSurface:
     def stream_reader(self, request: CallRequest, *, convention: ReportConvention) -> StreamReader:
         # No provider streams embeddings; one that did would report as it does elsewhere.
         return ChatStreamReader(wants_usage=False, convention=convention)
-
-    def error_body(self, *, status: int, code: str, message: str, facts: Mapping[str, object]) -> bytes:
-        return openai_error(code=code, message=message, facts=facts)

@@ -1,6 +1,5 @@
 """Messages: Anthropic's ``POST /v1/messages``, JSON and server-sent events."""
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -8,12 +7,13 @@ import msgspec
 from tokenopen.core.estimate import TEXT_BYTES_PER_UNIT, estimated_usage
 from tokenopen.core.usage import Usage, usage_of
 from tokenopen.upstream.content import utf8_length
+from tokenopen.upstream.dialect import ANTHROPIC
 from tokenopen.upstream.json_body import JsonObject, KnownNames, read_object
 from tokenopen.upstream.messages_content import measure_anthropic_messages
 from tokenopen.upstream.messages_usage import read_messages_report, usage_from_messages_report
 from tokenopen.upstream.refused_option import OPTION_NAMES, FreeTools, refuse_options
 from tokenopen.upstream.request_field import TOKENS_MAX, read_count, read_flag, read_model
-from tokenopen.upstream.surface import CallRequest, ReportConvention, StreamReader
+from tokenopen.upstream.surface import NO_TARGET, CallRequest, ReportConvention, StreamReader, Target
 from tokenopen.upstream.surfaces.messages_stream import MessagesStreamReader
 from tokenopen.upstream.surfaces.openai_shape import find_usage, with_upstream_fields
 
@@ -26,18 +26,6 @@ MESSAGES_TOOLS: Final = FreeTools(
 _KNOWN: Final = KnownNames(
     {"model", "messages", "system", "max_tokens", "stream", "context_management"} | OPTION_NAMES
 )
-# platform.claude.com, Errors
-_ERROR_TYPES: Final[Mapping[int, str]] = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    402: "billing_error",
-    403: "permission_error",
-    404: "not_found_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    503: "overloaded_error",
-    504: "timeout_error",
-}
 
 
 class _Reply(msgspec.Struct, gc=False):
@@ -60,9 +48,13 @@ class MessagesSurface:
     """Implements Surface."""
 
     name = "messages"
+    dialect = ANTHROPIC
+    method = "POST"
+    path = "/v1/messages"
     upstream_path = "/messages"
+    is_free = False
 
-    def read_request(self, body: bytes) -> CallRequest:
+    def read_request(self, body: bytes, target: Target = NO_TARGET) -> CallRequest:
         fields = read_object(body, _KNOWN)
         model = read_model(fields)
         refuse_options(fields, MESSAGES_TOOLS)
@@ -119,12 +111,6 @@ class MessagesSurface:
 
     def stream_reader(self, request: CallRequest, *, convention: ReportConvention) -> StreamReader:
         return MessagesStreamReader()
-
-    def error_body(self, *, status: int, code: str, message: str, facts: Mapping[str, object]) -> bytes:
-        kind = _ERROR_TYPES.get(status, "api_error")
-        error = {name: fact for name, fact in facts.items() if name != "type"}
-        error |= {"type": kind, "message": message, "code": code}
-        return msgspec.json.encode({"type": "error", "error": error})
 
 
 def _compacts(fields: JsonObject) -> bool:

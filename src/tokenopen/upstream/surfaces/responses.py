@@ -1,6 +1,5 @@
 """Responses: OpenAI's ``POST /v1/responses``, JSON and server-sent events."""
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -9,12 +8,12 @@ from tokenopen.core.errors import InvalidRequest
 from tokenopen.core.estimate import TEXT_BYTES_PER_UNIT, estimated_usage
 from tokenopen.core.usage import Usage, usage_of
 from tokenopen.upstream.content import utf8_length
+from tokenopen.upstream.dialect import OPENAI_RESPONSES
 from tokenopen.upstream.json_body import JsonObject, KnownNames, read_object
 from tokenopen.upstream.refused_option import OPTION_NAMES, FreeTools, refuse_options
 from tokenopen.upstream.request_field import TOKENS_MAX, read_count, read_flag, read_model
 from tokenopen.upstream.responses_content import measure_input
-from tokenopen.upstream.surface import CallRequest, ReportConvention, StreamReader
-from tokenopen.upstream.surfaces.openai_error import openai_error
+from tokenopen.upstream.surface import NO_TARGET, CallRequest, ReportConvention, StreamReader, Target
 from tokenopen.upstream.surfaces.openai_shape import find_usage, with_upstream_fields
 from tokenopen.upstream.surfaces.responses_stream import ResponsesStreamReader
 from tokenopen.upstream.usage_report import read_responses_report, usage_from_report
@@ -58,9 +57,13 @@ class ResponsesSurface:
     """Implements Surface."""
 
     name = "responses"
+    dialect = OPENAI_RESPONSES
+    method = "POST"
+    path = "/v1/responses"
     upstream_path = "/responses"
+    is_free = False
 
-    def read_request(self, body: bytes) -> CallRequest:
+    def read_request(self, body: bytes, target: Target = NO_TARGET) -> CallRequest:
         fields = read_object(body, _KNOWN)
         model = read_model(fields)
         refuse_options(fields, RESPONSES_TOOLS)
@@ -120,9 +123,6 @@ class ResponsesSurface:
 
     def stream_reader(self, request: CallRequest, *, convention: ReportConvention) -> StreamReader:
         return ResponsesStreamReader(convention=convention)
-
-    def error_body(self, *, status: int, code: str, message: str, facts: Mapping[str, object]) -> bytes:
-        return openai_error(code=code, message=message, facts=facts)
 
 
 def _is_given(fields: JsonObject, name: str) -> bool:
