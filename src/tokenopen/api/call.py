@@ -1,5 +1,6 @@
 """Calls: one's own, and everybody's for administrators; one call is its receipt."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -21,13 +22,16 @@ from tokenopen.api.services import CurrentServices
 from tokenopen.control import call as control
 from tokenopen.control.receipt import get_receipt
 from tokenopen.core.call import CallState, EndReason
-from tokenopen.storage.call import CallFilter
+from tokenopen.storage.call_search import CallFilter
 
 router = APIRouter(tags=["calls"])
 
 
 class CallQuery(PageQuery):
-    """Which calls are asked for: admitted from an instant until before another; ``group`` is a slug."""
+    """Which calls are asked for: admitted from an instant until before another; ``group`` is a slug.
+
+    ``absorbed`` asks for calls that credit did not cover, or for all others.
+    """
 
     from_: InstantIn | None = Field(default=None, alias="from")
     to: InstantIn | None = None
@@ -37,6 +41,7 @@ class CallQuery(PageQuery):
     surface: str | None = None
     state: CallState | None = None
     end_reason: EndReason | None = None
+    absorbed: bool | None = None
 
     def wanted(self) -> CallFilter:
         """Return the filter that this asks for."""
@@ -46,22 +51,29 @@ class CallQuery(PageQuery):
             surface=self.surface,
             state=self.state,
             end_reason=self.end_reason,
+            absorbed=self.absorbed,
             from_ms=self.from_,
             until_ms=self.to,
         )
 
 
 class AdminCallQuery(CallQuery):
-    """As for one's own calls; ``user`` is an id."""
+    """As for one's own calls; ``user`` is an id, ``flagged`` what an administrator should look at."""
 
     user: str | None = None
+    flagged: bool | None = None
+
+    def wanted(self) -> CallFilter:
+        """Return the filter that this asks for."""
+        return replace(super().wanted(), flagged=self.flagged)
 
 
 @router.get("/api/me/calls")
 async def list_my_calls(
     services: CurrentServices, actor: CurrentUser, query: Annotated[CallQuery, Query()]
 ) -> PageOut[CallOut]:
-    """One's own calls, newest first."""
+    """One's own calls, newest first. A page may be short, or empty, and yet have a `next_cursor`: the search
+    goes on there."""
     async with services.storage.read() as tx:
         page = await control.list_calls(
             tx, actor, wanted=query.wanted(), group=query.group, page=query.page()
@@ -81,7 +93,7 @@ async def find_my_receipt(services: CurrentServices, actor: CurrentUser, call_id
 async def list_all_calls(
     services: CurrentServices, actor: Administrator, query: Annotated[AdminCallQuery, Query()]
 ) -> PageOut[AdminCallOut]:
-    """Everybody's calls, newest first."""
+    """Everybody's calls, newest first; pages as for one's own."""
     async with services.storage.read() as tx:
         page = await control.list_all_calls(
             tx,

@@ -6,14 +6,14 @@ from typing import Any
 
 from tokenopen.control.actor import Actor
 from tokenopen.control.group import find_group
-from tokenopen.control.page import Page, PageRequest, cut_page
+from tokenopen.control.page import Page, PageRequest
 from tokenopen.core.catalog import Prices
 from tokenopen.core.charge import charge_for
 from tokenopen.core.money import PPM_ONE, Nanocredits
 from tokenopen.core.usage import Usage
 from tokenopen.ports.storage import Transaction
-from tokenopen.storage import call as statements
-from tokenopen.storage.call import CallFilter
+from tokenopen.storage.api_key import find_api_key
+from tokenopen.storage.call_search import CallFilter, search_calls
 from tokenopen.storage.ledger import find_account_id
 from tokenopen.storage.policy import decode_json, decode_prices
 
@@ -108,5 +108,10 @@ async def _list(
 ) -> Page[CallRecord]:
     if group is not None:
         wanted = replace(wanted, group_id=(await find_group(tx, group)).id)
-    rows = await statements.list_calls(tx, wanted=wanted, before_id=page.after, limit=page.fetch)
-    return cut_page([call_record(row) for row in rows], page, cursor_of=lambda call: call.id)
+    if wanted.key_id is not None and wanted.account_id is not None:
+        key = await find_api_key(tx, wanted.key_id)
+        # Else another account's calls would be looked through, and the cursor would name one of them.
+        if key is None or key["account_id"] != wanted.account_id:
+            return Page(items=[])
+    found = await search_calls(tx, wanted=wanted, before_id=page.after, limit=page.limit)
+    return Page(items=[call_record(row) for row in found.rows], next_cursor=found.next_before)

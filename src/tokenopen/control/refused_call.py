@@ -8,7 +8,7 @@ from tokenopen.control.page import Page, PageRequest, cut_page
 from tokenopen.control.usage import Period
 from tokenopen.core.refused_call import HOUR_MS, RefusedCall
 from tokenopen.ports.storage import Transaction
-from tokenopen.storage.call import list_refused_calls
+from tokenopen.storage.refused_call import list_refused_calls
 from tokenopen.storage.usage import sum_refused
 
 Row = Mapping[str, Any]

@@ -1,12 +1,10 @@
-"""Call statements: lists of calls, one call, and the one row that a receipt is made of."""
+"""Call statements: one call, and the one row that a receipt is made of. Lists are in ``call_search``."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import Select, select
 
-from tokenopen.core.identifier import new_id
 from tokenopen.ports.storage import Transaction
 from tokenopen.storage.schema import (
     api_keys,
@@ -14,31 +12,10 @@ from tokenopen.storage.schema import (
     group_revisions,
     groups,
     price_revisions,
-    refused_calls,
     users,
 )
 
 Row = Mapping[str, Any]
-
-# A call's id tells when it arrived, and the list is read by id; it is admitted a little later, at worst
-# after the till's retries. Clocks of several machines may differ by some of this too.
-_ADMISSION_LAG_MS: Final = 5 * 60 * 1000
-_TIME_LENGTH: Final = len("call_") + 10  # ten digits of base 32 hold the id's 48 bits of time
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallFilter:
-    """Which calls are listed; None leaves a column open. Instants are of admission, ``until_ms`` excluded."""
-
-    account_id: str | None = None
-    key_id: str | None = None
-    group_id: str | None = None
-    model: str | None = None
-    surface: str | None = None
-    state: str | None = None
-    end_reason: str | None = None
-    from_ms: int | None = None
-    until_ms: int | None = None
 
 
 async def find_account_id(tx: Transaction, call_id: str) -> str | None:
@@ -54,44 +31,16 @@ async def get_call(tx: Transaction, account_id: str, call_id: str) -> Row:
     return row
 
 
-def _first_id(at_ms: int) -> str:
-    """Return what no id of a call that arrived at or after the instant sorts before."""
-    return new_id("call", at_ms)[:_TIME_LENGTH]
-
-
-def _conditions(wanted: CallFilter) -> list[ColumnElement[bool]]:
-    columns = ("account_id", "key_id", "group_id", "model", "surface", "state", "end_reason")
-    conditions: list[ColumnElement[bool]] = [
-        calls.c[column] == value for column in columns if (value := getattr(wanted, column)) is not None
-    ]
-    if wanted.from_ms is not None:
-        conditions.append(calls.c.admitted_at_ms >= wanted.from_ms)
-        conditions.append(calls.c.id >= _first_id(max(0, wanted.from_ms - _ADMISSION_LAG_MS)))
-    if wanted.until_ms is not None:
-        conditions.append(calls.c.admitted_at_ms < wanted.until_ms)
-        conditions.append(calls.c.id < _first_id(wanted.until_ms + _ADMISSION_LAG_MS))
-    return conditions
-
-
-async def list_calls(
-    tx: Transaction, *, wanted: CallFilter, before_id: str | None, limit: int
-) -> Sequence[Row]:
-    """Return calls, newest first, each with the names its ids stand for."""
-    conditions = _conditions(wanted)
-    if before_id is not None:
-        conditions.append(calls.c.id < before_id)
-    return await tx.fetch_all(_with_names().where(*conditions).order_by(calls.c.id.desc()).limit(limit))
-
-
 async def find_call(tx: Transaction, call_id: str, *, account_id: str | None) -> Row | None:
     """Return one call with the names its ids stand for, or None where it is not the account's."""
-    statement = _with_names().where(calls.c.id == call_id)
+    statement = select_with_names().where(calls.c.id == call_id)
     if account_id is not None:
         statement = statement.where(calls.c.account_id == account_id)
     return await tx.fetch_one(statement)
 
 
-def _with_names() -> Any:
+def select_with_names() -> Select[Any]:
+    """Return the statement for calls with the names that their ids stand for; conditions are to come."""
     return (
         select(
             calls,
@@ -108,30 +57,4 @@ def _with_names() -> Any:
         .outerjoin(price_revisions, price_revisions.c.id == calls.c.price_revision_id)
         .outerjoin(api_keys, api_keys.c.id == calls.c.key_id)
         .outerjoin(users, users.c.id == calls.c.user_id)
-    )
-
-
-async def list_refused_calls(
-    tx: Transaction, *, account_id: str | None, code: str | None, before_id: str | None, limit: int
-) -> Sequence[Row]:
-    """Return refused calls, of one account or of all, newest first, with the names of key and group."""
-    conditions: list[ColumnElement[bool]] = []
-    if account_id is not None:
-        conditions.append(refused_calls.c.account_id == account_id)
-    if code is not None:
-        conditions.append(refused_calls.c.code == code)
-    if before_id is not None:
-        conditions.append(refused_calls.c.id < before_id)
-    return await tx.fetch_all(
-        select(
-            refused_calls,
-            groups.c.slug.label("group_slug"),
-            groups.c.name.label("group_name"),
-            api_keys.c.name.label("key_name"),
-        )
-        .outerjoin(groups, groups.c.id == refused_calls.c.group_id)
-        .outerjoin(api_keys, api_keys.c.id == refused_calls.c.key_id)
-        .where(*conditions)
-        .order_by(refused_calls.c.id.desc())
-        .limit(limit)
     )

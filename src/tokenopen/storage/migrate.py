@@ -24,17 +24,33 @@ def alembic_config(connection: Connection | None = None) -> Config:
     return config
 
 
-def upgrade_schema(connection: Connection) -> None:
-    """Carry out the migrations that the database lacks. Raises SchemaTooNew."""
-    config = alembic_config(connection)
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    current = MigrationContext.configure(connection).get_current_revision()
+def newest_revision() -> str:
+    """Return the revision that this version's schema is."""
+    revision = ScriptDirectory.from_config(alembic_config()).get_current_head()
+    assert revision is not None
+    return revision
+
+
+def find_revision(connection: Connection) -> str | None:
+    """Return the revision of a database's schema; None of one without tables."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def check_revision(connection: Connection) -> str | None:
+    """Return the revision of a database's schema. Raises SchemaTooNew where it is none of ours."""
+    known = {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
+    current = find_revision(connection)
     if current is not None and current not in known:
         raise SchemaTooNew(
             f"The database's schema ({current}) is newer than this TokenOpen knows. "
             "Start the version that wrote it, or a newer one."
         )
-    command.upgrade(config, "head")
+    return current
+
+
+def upgrade_schema(connection: Connection) -> None:
+    """Carry out the migrations that the database lacks, and that it does not lack by being newer."""
+    command.upgrade(alembic_config(connection), "head")
 
 
 def upgrade_sqlite(path: Path) -> None:
@@ -52,6 +68,7 @@ def upgrade_sqlite(path: Path) -> None:
 
     try:
         with engine.begin() as connection:
+            check_revision(connection)
             upgrade_schema(connection)
     finally:
         engine.dispose()

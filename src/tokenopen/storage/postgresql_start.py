@@ -1,17 +1,17 @@
 """Starting on PostgreSQL: one process after the other, each with the schema that it was written against."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-import asyncpg
 import structlog
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from tokenopen.ports.storage import StorageAway
-from tokenopen.storage.migrate import upgrade_schema
+from tokenopen.storage.migrate import check_revision, upgrade_schema
 from tokenopen.storage.postgresql_connection import (
     START_SESSION,
     Connection,
@@ -25,6 +25,8 @@ _log = structlog.get_logger()
 
 # Of this database only; any number that nobody else locks.
 _LOCK: Final = 0x746F_6B65_6E6F  # "tokeno"
+_TURN_MAX_S: Final = 60
+_TRIES_PER_S: Final = 10
 
 
 @asynccontextmanager
@@ -39,14 +41,24 @@ async def starting_postgresql(url: str) -> AsyncIterator[None]:
         with away_errors(connection):
             if not await require_durable(connection):
                 _log.warning("fsync_is_off", means="a crash of the database's machine can lose charges")
-            try:
-                await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
-            except asyncpg.LockNotAvailableError as error:
-                raise StorageAway("another process has been starting on it for a minute") from error
+            await _take_turn(connection)
             await upgrade_postgresql(url)
         yield
     finally:
         await close(connection)
+
+
+async def _take_turn(connection: Connection) -> None:
+    """Wait until no other process starts.
+
+    By asking again, since an index that another one builds waits for every statement that has begun: a wait
+    for the lock inside one would be waited for by the one that has it.
+    """
+    for _ in range(_TURN_MAX_S * _TRIES_PER_S):
+        if await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
+            return
+        await asyncio.sleep(1 / _TRIES_PER_S)
+    raise StorageAway("another process has been starting on it for a minute")
 
 
 async def upgrade_postgresql(url: str) -> None:
@@ -57,7 +69,10 @@ async def upgrade_postgresql(url: str) -> None:
 
     engine = create_async_engine("postgresql+asyncpg://", async_creator=make, poolclass=NullPool)
     try:
-        async with engine.begin() as connection:
+        async with engine.connect() as connection:
+            await connection.run_sync(check_revision)
+            # Each migration then has its own transaction, and may leave it to build an index beside workers.
+            await connection.rollback()
             await connection.run_sync(upgrade_schema)
     except DBAPIError as error:
         # What the server said, without the statement, which would fill the screen.

@@ -1,15 +1,16 @@
 """Refused calls as stored: counts by the hour, and the newest of each account in full.
 
-Reads of them are in the call lists; here is what the gateway's log of refusals writes, best effort.
+What the gateway's log of refusals writes, best effort, and the list of it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import delete, insert, select, text
+from sqlalchemy import ColumnElement, delete, insert, select, text
 
 from tokenopen.ports.storage import Transaction
-from tokenopen.storage.schema import refused_calls
+from tokenopen.storage.keyset import Stretch
+from tokenopen.storage.schema import api_keys, groups, refused_calls
 
 # Both engines take this as it stands.
 _ADD_REFUSED_HOUR: Final = text("""
@@ -44,3 +45,32 @@ async def trim_refused_calls(tx: Transaction, account_id: str, *, keep: int) -> 
                 refused_calls.c.account_id == account_id, refused_calls.c.id < oldest_kept["id"]
             )
         )
+
+
+async def list_refused_calls(
+    tx: Transaction, *, account_id: str | None, code: str | None, before_id: str | None, limit: int
+) -> Sequence[Mapping[str, Any]]:
+    """Return refused calls, of one account or of all, newest first, with the names of key and group."""
+    column = refused_calls.c
+    conditions: list[ColumnElement[bool]] = []
+    prefix: list[tuple[ColumnElement[Any], Any]] = []
+    if account_id is not None:
+        # An account has few of them, so its own index serves for every code.
+        prefix = [(column.account_id, account_id)]
+        conditions = [] if code is None else [column.code == code]
+    elif code is not None:
+        prefix = [(column.code, code)]
+    stretch = Stretch(by=column.id, prefix=prefix, before=before_id)
+    return await tx.fetch_all(
+        select(
+            refused_calls,
+            groups.c.slug.label("group_slug"),
+            groups.c.name.label("group_name"),
+            api_keys.c.name.label("key_name"),
+        )
+        .outerjoin(groups, groups.c.id == refused_calls.c.group_id)
+        .outerjoin(api_keys, api_keys.c.id == refused_calls.c.key_id)
+        .where(stretch.where(), *conditions)
+        .order_by(*stretch.order())
+        .limit(limit)
+    )

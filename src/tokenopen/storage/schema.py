@@ -12,27 +12,27 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     Table,
     UniqueConstraint,
-    text,
 )
-from sqlalchemy import Text as AnyText
 
-# Compared byte by byte on both engines: one order everywhere, and no index that an operating system's new
-# sorting rules could break.
-Text = AnyText().with_variant(AnyText(collation="C"), "postgresql")
-# Room on each page for the next versions of rows that every call changes, so that no index has to follow.
-_HOT = {"fillfactor": 50}
-
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
+from tokenopen.storage.schema_base import (
+    FLAGGED,
+    HELD,
+    HOT,
+    NOT_A_CHARGE,
+    NOT_CHARGED,
+    NOT_COVERED,
+    Text,
+    metadata,
+    partial_index,
 )
+from tokenopen.storage.schema_rollup import dropped_calls as dropped_calls
+from tokenopen.storage.schema_rollup import key_usage_days as key_usage_days
+from tokenopen.storage.schema_rollup import platform_refused_hours as platform_refused_hours
+from tokenopen.storage.schema_rollup import platform_usage_hours as platform_usage_hours
+from tokenopen.storage.schema_rollup import refused_hours as refused_hours
+from tokenopen.storage.schema_rollup import usage_hours as usage_hours
 
 # The catalog's version: raised by every change of groups, models, prices, upstreams or settings.
 versions = Table(
@@ -75,7 +75,7 @@ accounts = Table(
     # How many ledger entries the account has.
     Column("entry_count", BigInteger, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
-    postgresql_with=_HOT,
+    postgresql_with=HOT,
 )
 
 groups = Table(
@@ -141,7 +141,7 @@ api_keys = Table(
     Column("last_used_at_ms", BigInteger),
     Column("created_at_ms", BigInteger, nullable=False),
     Column("revoked_at_ms", BigInteger),
-    postgresql_with=_HOT,
+    postgresql_with=HOT,
 )
 
 management_keys = Table(
@@ -261,6 +261,8 @@ workers = Table(
     Column("process_id", Integer, nullable=False),
     Column("started_at_ms", BigInteger, nullable=False),
     Column("lease_until_ms", BigInteger, nullable=False),
+    # Null: written by a version that asked nobody before it admitted.
+    Column("admits_until_ms", BigInteger),
 )
 
 calls = Table(
@@ -305,13 +307,16 @@ calls = Table(
     Column("duration_ms", Integer),
     sqlite_with_rowid=False,
 )
+# Lists are read along one of these (see ``call_search``). Those of rare calls cost other calls nothing; each
+# that holds every call is paid for by every call.
 Index("ix_calls_id", calls.c.id)
-Index(
-    "ix_calls_held",
-    calls.c.worker_id,
-    sqlite_where=calls.c.state == text("'held'"),
-    postgresql_where=calls.c.state == text("'held'"),
-)
+Index("ix_calls_key_id_id", calls.c.key_id, calls.c.id)
+Index("ix_calls_model_id", calls.c.model, calls.c.id)
+partial_index("ix_calls_held", HELD, calls.c.worker_id)
+partial_index("ix_calls_state_id", NOT_CHARGED, calls.c.state, calls.c.id)
+partial_index("ix_calls_account_id_state_id", NOT_CHARGED, calls.c.account_id, calls.c.state, calls.c.id)
+partial_index("ix_calls_flagged", FLAGGED, calls.c.id)
+partial_index("ix_calls_absorbed", NOT_COVERED, calls.c.id)
 
 ledger_entries = Table(
     "ledger_entries",
@@ -331,6 +336,12 @@ ledger_entries = Table(
     UniqueConstraint("id", "account_id"),
     sqlite_with_rowid=False,
 )
+_entry = ledger_entries.c
+partial_index("ix_ledger_entries_kind_id", NOT_A_CHARGE, _entry.kind, _entry.id)
+partial_index(
+    "ix_ledger_entries_account_id_kind_number", NOT_A_CHARGE, _entry.account_id, _entry.kind, _entry.number
+)
+partial_index("ix_ledger_entries_call_id", NOT_A_CHARGE, _entry.call_id)
 
 rate_windows = Table(
     "rate_windows",
@@ -341,35 +352,7 @@ rate_windows = Table(
     Column("slots", LargeBinary, nullable=False),
     Column("day_ordinal", Integer, nullable=False),
     Column("day_count", BigInteger, nullable=False),
-    postgresql_with=_HOT,
-)
-
-# Rollups: what charts are drawn from, written in the settling transaction.
-usage_hours = Table(
-    "usage_hours",
-    metadata,
-    Column("account_id", Text, primary_key=True),
-    Column("hour", Integer, primary_key=True),
-    Column("key_id", Text, primary_key=True),
-    Column("group_id", Text, primary_key=True),
-    Column("model", Text, primary_key=True),
-    Column("calls", BigInteger, nullable=False),
-    Column("input_units", BigInteger, nullable=False),
-    Column("output_units", BigInteger, nullable=False),
-    Column("charge", BigInteger, nullable=False),
-    Column("absorbed", BigInteger, nullable=False),
-    sqlite_with_rowid=False,
-)
-
-refused_hours = Table(
-    "refused_hours",
-    metadata,
-    Column("account_id", Text, primary_key=True),
-    Column("hour", Integer, primary_key=True),
-    Column("key_id", Text, primary_key=True),
-    Column("group_id", Text, primary_key=True),
-    Column("code", Text, primary_key=True),
-    Column("calls", BigInteger, nullable=False),
+    postgresql_with=HOT,
 )
 
 # The last 1,000 per account, best effort.
@@ -386,6 +369,8 @@ refused_calls = Table(
     Column("code", Text, nullable=False),
     Column("message", Text, nullable=False),
     Column("refused_at_ms", BigInteger, nullable=False),
+    Index(None, "id"),
+    Index(None, "code", "id"),
 )
 
 audit_log = Table(
