@@ -4,6 +4,7 @@ Its arguments are descriptors that it inherits: the listening socket, a pipe to 
 one that ends when the supervisor does.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -26,7 +27,8 @@ def main(listener: int, ready: int, supervisor: int) -> None:
     configure_logging()
 
     def tell(platform: Platform) -> None:
-        with os.fdopen(ready, "w") as pipe:
+        # A supervisor that ended meanwhile is noticed by its own descriptor.
+        with contextlib.suppress(BrokenPipeError), os.fdopen(ready, "w") as pipe:
             json.dump({"first_key": platform.first_key}, pipe)
 
     with socket.socket(fileno=listener) as inherited:
