@@ -1,0 +1,161 @@
+"""Gemini: ``POST /v1beta/models/{model}:generateContent``, and ``:streamGenerateContent`` as events.
+
+The model stands in the path. A stream as one JSON array, Google's form without ``alt=sse``, is refused: no
+SDK asks for it, and nothing in it tells its end from a connection that broke.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from tokenopen.core.errors import InvalidRequest
+from tokenopen.core.estimate import TEXT_BYTES_PER_UNIT, estimated_usage
+from tokenopen.core.usage import Usage, usage_of
+from tokenopen.upstream.content import utf8_length
+from tokenopen.upstream.dialect import GEMINI
+from tokenopen.upstream.gemini_content import GeminiMeasure, measure_contents
+from tokenopen.upstream.gemini_field import read_value, refuse_other_model, upstream_model_changes
+from tokenopen.upstream.gemini_option import KNOWN, read_options, with_output_cap
+from tokenopen.upstream.gemini_usage import read_gemini_report, usage_from_gemini_report
+from tokenopen.upstream.json_body import JsonObject, read_object
+from tokenopen.upstream.surface import NO_TARGET, CallRequest, ReportConvention, StreamReader, Target
+from tokenopen.upstream.surfaces.gemini_stream import GeminiStreamReader
+
+_NULL: Final = msgspec.Raw(b"null")
+# Parameters of the query that say how the reply is written; any other is refused.
+_NO_MATTER: Final = frozenset({"key", "$alt", "alt", "prettyPrint", "$prettyPrint"})
+
+
+class _Reply(msgspec.Struct, gc=False):
+    usage: msgspec.Raw = msgspec.field(name="usageMetadata", default=_NULL)
+
+
+class _Candidates(msgspec.Struct, gc=False):
+    candidates: Any = None
+
+
+_reply_decoder: Final = msgspec.json.Decoder(_Reply)
+_candidates_decoder: Final = msgspec.json.Decoder(_Candidates)
+
+
+class GeminiSurface:
+    """Implements Surface for whole replies."""
+
+    name = "gemini"
+    dialect = GEMINI
+    method = "POST"
+    path = "/v1beta/models/{model}:generateContent"
+    upstream_path = "/models/{model}:generateContent"
+    is_free = False
+    stream = False
+
+    def read_request(self, body: bytes, target: Target = NO_TARGET) -> CallRequest:
+        model = target.values.get("model", "")
+        refuse_parameters(target, stream=self.stream)
+        fields = read_object(body, KNOWN)
+        refuse_other_model(fields, model)
+        options = read_options(fields)
+        measure = measure_request(fields)
+        return CallRequest(
+            model=model,
+            stream=self.stream,
+            wants_usage=False,
+            max_output_tokens=options.max_output_tokens,
+            prompts=1,
+            choices=options.candidates,
+            input_bytes=len(body) - measure.data_bytes,
+            attachments=measure.attachments,
+            text_bytes=measure.text_bytes,
+            open_ended=measure.open_ended or options.open_ended,
+            fields=fields,
+            query="alt=sse" if self.stream else "",
+            own_prices=options.own_prices,
+        )
+
+    def upstream_body(
+        self,
+        request: CallRequest,
+        *,
+        upstream_model: str,
+        cap_output_tokens: int | None,
+        convention: ReportConvention,
+    ) -> bytes:
+        fields = request.fields
+        assert isinstance(fields, JsonObject)
+        changes = upstream_model_changes(fields, upstream_model, request.model)
+        if cap_output_tokens is not None and cap_output_tokens != request.max_output_tokens:
+            changes |= with_output_cap(fields, cap_output_tokens)
+        return fields.replaced(changes) if changes else fields.source
+
+    def read_reply(self, body: bytes, *, convention: ReportConvention) -> Usage | None:
+        return read_gemini_reply(body)
+
+    def created_ids(self, body: bytes) -> Sequence[str]:
+        return ()
+
+    def estimate_reply(self, request: CallRequest, body: bytes) -> Usage:
+        try:
+            candidates = _candidates_decoder.decode(body).candidates
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            candidates = None
+        if not isinstance(candidates, list) or not candidates:
+            return usage_of(source="estimated")
+        written = sum(map(_written_bytes, candidates))
+        return estimated_usage(text_bytes=request.text_bytes, output_units=written // TEXT_BYTES_PER_UNIT)
+
+    def estimate_stream(self, request: CallRequest, *, content_events: int) -> Usage:
+        return estimated_usage(text_bytes=request.text_bytes, output_units=content_events)
+
+    def stream_reader(self, request: CallRequest, *, convention: ReportConvention) -> StreamReader:
+        return GeminiStreamReader()
+
+
+class GeminiStreamSurface(GeminiSurface):
+    """Implements Surface for streams."""
+
+    name = "gemini_stream"
+    path = "/v1beta/models/{model}:streamGenerateContent"
+    upstream_path = "/models/{model}:streamGenerateContent"
+    stream = True
+
+
+def read_gemini_reply(body: bytes) -> Usage | None:
+    """Return the usage that a whole JSON reply reports, None where there is none. Raises ImpossibleUsage."""
+    try:
+        raw = bytes(_reply_decoder.decode(body).usage)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    report = read_gemini_report(raw)
+    return None if report is None else usage_from_gemini_report(report)
+
+
+def refuse_parameters(target: Target, *, stream: bool) -> None:
+    """Raise InvalidRequest for a form of reply that is not offered."""
+    form = target.query.get("alt", target.query.get("$alt"))
+    if stream and form != "sse":
+        raise InvalidRequest(
+            "Streams are offered as server-sent events: add alt=sse to the query.", param="alt"
+        )
+    if not stream and form not in (None, "", "json"):
+        raise InvalidRequest("alt may only be json here.", param="alt")
+    for name in sorted(target.query.keys() - _NO_MATTER):
+        raise InvalidRequest(f"The parameter {name[:60]!a} is not offered here.", param="query")
+
+
+def measure_request(fields: JsonObject) -> GeminiMeasure:
+    """Return the measure of contents and system instruction. Refuses InvalidRequest where there are none."""
+    measure = GeminiMeasure()
+    contents = read_value(fields, "contents")
+    if contents is None or contents in (b"[]", b'""'):
+        raise InvalidRequest("contents must hold at least one content.", param="contents")
+    measure_contents(measure, contents, of="contents")
+    measure_contents(measure, read_value(fields, "systemInstruction"), of="systemInstruction")
+    return measure
+
+
+def _written_bytes(candidate: Any) -> int:
+    content = candidate.get("content") if isinstance(candidate, dict) else None
+    parts = content.get("parts") if isinstance(content, dict) else None
+    texts = [part.get("text") for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+    return sum(utf8_length(text) for text in texts if isinstance(text, str))
