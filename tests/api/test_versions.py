@@ -9,6 +9,7 @@ import pytest
 
 from tests.api.route_table import ROUTES, Route
 from tests.fakes.clock import MovableClock
+from tests.sessions import PASSWORD, give_session
 from tests.till_calls import start_calls
 from tokenopen.control.actor import Actor
 from tokenopen.storage.sqlite import SqliteStorage
@@ -56,6 +57,12 @@ async def _key(world: World) -> Mapping[str, str]:
 async def _management_key(world: World) -> Mapping[str, str]:
     key = await world.send(world.mine.post, "/api/me/management-keys", {"name": "key"})
     return {"key_id": key["id"], "user_id": world.user.user_id}
+
+
+async def _session(world: World) -> Mapping[str, str]:
+    await give_session(world.storage, world.user.user_id)
+    sessions = (await world.mine.get("/api/me/sessions")).json()["data"]
+    return {"session_id": sessions[0]["id"], "user_id": world.user.user_id}
 
 
 async def _request(world: World) -> Mapping[str, str]:
@@ -130,7 +137,7 @@ CHANGES: Mapping[Route, Change] = {
     ("POST", "/api/admin/calls/{call_id}/refunds"): Change(
         raises=None, prepare=_settled_call, body={"reason": "sorry"}
     ),
-    # Nobody calls with what a new user, management key or open request is.
+    # Nobody calls with what a new user, management key, session, password or open request is.
     ("POST", "/api/admin/users"): Change(raises=None, body={"email": "new@example.com", "name": "New"}),
     ("POST", "/api/me/management-keys"): Change(raises=None, body={"name": "key"}),
     ("POST", "/api/me/management-keys/{key_id}/revoke"): Change(raises=None, prepare=_management_key),
@@ -140,6 +147,15 @@ CHANGES: Mapping[Route, Change] = {
     ("POST", "/api/admin/users/{user_id}/management-keys/{key_id}/revoke"): Change(
         raises=None, prepare=_management_key
     ),
+    ("POST", "/api/me/sessions/{session_id}/revoke"): Change(raises=None, prepare=_session),
+    ("POST", "/api/admin/users/{user_id}/sessions/{session_id}/revoke"): Change(
+        raises=None, prepare=_session
+    ),
+    ("POST", "/api/admin/users/{user_id}/password"): Change(
+        raises=None, prepare=_user, body={"password": PASSWORD}
+    ),
+    ("POST", "/api/admin/users/{user_id}/password-links"): Change(raises=None, prepare=_user),
+    ("POST", "/api/admin/administrator-links"): Change(raises=None),
     ("POST", "/api/me/upgrade-requests"): Change(raises=None, body={"group": "vip", "reason": "more"}),
     ("PATCH", "/api/me/upgrade-requests/{request_id}"): Change(
         raises=None, prepare=_request, body={"state": "cancelled"}

@@ -1,16 +1,28 @@
-"""Authentication: the management key behind a request to the control API."""
+"""Authentication: who sends a request to the control API, by a management key or a console session.
 
-from typing import Annotated
+A browser sends its session's cookie along with whatever any page asks of it. So a request that comes with
+nothing else may only read; to change something it carries the session's own token in X-CSRF-Token and says,
+by its Origin or Sec-Fetch-Site, that one of our own pages sent it.
+"""
 
-from fastapi import Depends
+import hmac
+from typing import Annotated, Final
+
+from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from tokenopen.api.services import CurrentServices
 from tokenopen.control import management_key
 from tokenopen.control.actor import Actor
 from tokenopen.control.management_key import ADMIN_KEY_LENGTH_MAX, ADMIN_KEY_LENGTH_MIN
+from tokenopen.control.services import Services
+from tokenopen.control.session import find_signed_in
 from tokenopen.core.api_key import API_KEY_PREFIX
-from tokenopen.core.errors import InvalidApiKey
+from tokenopen.core.errors import InvalidApiKey, RequestForged
+from tokenopen.core.session import form_token_of
+from tokenopen.core.site import SAFE_METHODS, Site, find_site
+
+CSRF_HEADER: Final = "x-csrf-token"
 
 _bearer = HTTPBearer(
     auto_error=False, scheme_name="management key", description="sk-mgmt-..., or TOKENOPEN_ADMIN_KEY"
@@ -18,9 +30,15 @@ _bearer = HTTPBearer(
 
 
 async def _authenticate(
+    request: Request,
     services: CurrentServices,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Actor:
+    if credentials is None and "authorization" not in request.headers:
+        site = find_site(public_url=services.public_url, host=request.headers.get("host", ""))
+        token = None if site is None else request.cookies.get(site.session_cookie)
+        if site is not None and token is not None:
+            return await _authenticate_session(request, services, site, token)
     if credentials is None:
         raise InvalidApiKey("Send a management key as Authorization: Bearer sk-mgmt-...")
     key = credentials.credentials
@@ -29,6 +47,20 @@ async def _authenticate(
         raise InvalidApiKey("This is no management key. Check that it was copied whole.")
     async with services.storage.read() as tx:
         return await management_key.authenticate(tx, key, services.hashing_key)
+
+
+async def _authenticate_session(request: Request, services: Services, site: Site, token: str) -> Actor:
+    if request.method not in SAFE_METHODS:
+        _refuse_forged(request, site, form_token_of(token, services.hashing_key))
+    return (await find_signed_in(services.storage, token, services.hashing_key)).actor
+
+
+def _refuse_forged(request: Request, site: Site, form_token: str) -> None:
+    headers = request.headers
+    if not site.sent(origin=headers.get("origin"), fetch_site=headers.get("sec-fetch-site")):
+        raise RequestForged("This request does not come from the console's own pages.")
+    if not hmac.compare_digest(headers.get(CSRF_HEADER, "").encode(), form_token.encode()):
+        raise RequestForged("Send the session's own token as X-CSRF-Token; the console's pages carry it.")
 
 
 CurrentUser = Annotated[Actor, Depends(_authenticate)]

@@ -19,6 +19,7 @@ from tokenopen.api import (
     model,
     platform,
     refused_call,
+    session,
     upgrade_request,
     upstream,
     usage,
@@ -31,6 +32,7 @@ from tokenopen.control.services import Services
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     user.router,
     management_key.router,
+    session.router,
     group.router,
     group_terms.router,
     entitlement.router,

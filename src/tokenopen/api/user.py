@@ -19,6 +19,8 @@ from tokenopen.api.json_types import (
 )
 from tokenopen.api.services import CurrentServices
 from tokenopen.control import user as control
+from tokenopen.control.password import hash_new_password
+from tokenopen.core.password import PASSWORD_LENGTH_MAX
 from tokenopen.core.user import EMAIL, Role, User, UserState
 
 router = APIRouter(tags=["users"])
@@ -38,7 +40,7 @@ class UserIn(Body):
 
     email: Email
     name: Label
-    password: Annotated[str, Field(min_length=12, max_length=200)] | None = None
+    password: Annotated[str, Field(max_length=PASSWORD_LENGTH_MAX)] | None = None
     role: Role = "user"
 
 
@@ -113,7 +115,9 @@ async def list_users(
 @router.post("/api/admin/users", status_code=201)
 async def create_user(services: CurrentServices, actor: Administrator, body: UserIn) -> UserOut:
     """Create a user and their account, which has no credit yet."""
-    password_hash = None if body.password is None else await control.hash_password(body.password)
+    password_hash = None
+    if body.password is not None:
+        password_hash = await hash_new_password(body.password, email=body.email)
     async with services.storage.write() as tx:
         user = await control.create_user(
             tx, actor, email=body.email, name=body.name, role=body.role, password_hash=password_hash

@@ -7,7 +7,7 @@ from tokenopen.core.errors import PasswordRequired, PermissionDenied
 from tokenopen.core.session import is_recent_password
 from tokenopen.core.user import Role
 
-Via = Literal["management_key", "session", "sign_up", "start"]
+Via = Literal["link", "management_key", "session", "sign_up", "start"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

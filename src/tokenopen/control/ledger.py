@@ -30,6 +30,7 @@ class Posting:
 async def top_up(tx: Transaction, actor: Actor, *, user_id: str, amount: Nanocredits, reason: str) -> Posting:
     """Add credit to a user's account. Refuses what is not positive or beyond what an account may hold."""
     actor.require_administrator()
+    actor.require_recent_password(tx.now_ms)
     if amount <= 0:
         raise InvalidRequest("amount must be more than 0; use an adjustment to take credit.", param="amount")
     return await _post_to_user(tx, actor, user_id=user_id, kind="top_up", amount=amount, reason=reason)
@@ -38,9 +39,18 @@ async def top_up(tx: Transaction, actor: Actor, *, user_id: str, amount: Nanocre
 async def adjust(tx: Transaction, actor: Actor, *, user_id: str, amount: Nanocredits, reason: str) -> Posting:
     """Correct a user's balance, up or down. Refuses what would take available credit below zero."""
     actor.require_administrator()
+    actor.require_recent_password(tx.now_ms)
     if amount == 0:
         raise InvalidRequest("amount must not be 0.", param="amount")
     return await _post_to_user(tx, actor, user_id=user_id, kind="adjustment", amount=amount, reason=reason)
+
+
+async def give_starting_credit(tx: Transaction, actor: Actor, amount: Nanocredits) -> Posting:
+    """Add the credit that an account begins with, in the transaction in which the user signs up."""
+    assert actor.via == "sign_up", "only who signs up is given credit without an administrator"
+    return await _post_to_user(
+        tx, actor, user_id=actor.user_id, kind="top_up", amount=amount, reason="Starting credit"
+    )
 
 
 async def _post_to_user(
@@ -62,6 +72,7 @@ async def refund(
     Refuses what would take the sum of the call's refunds above its charge.
     """
     actor.require_administrator()
+    actor.require_recent_password(tx.now_ms)
     account_id = await call_statements.find_account_id(tx, call_id)
     if account_id is None:
         raise NotFound(f"There is no call {call_id}.")

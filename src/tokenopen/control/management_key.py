@@ -96,6 +96,7 @@ async def create_management_key(
 
     Refuses NotFound where there is no such user.
     """
+    actor.require_recent_password(tx.now_ms)
     await find_user(tx, actor, user_id)
     if name == ADMIN_KEY_NAME:
         raise InvalidRequest(f"{ADMIN_KEY_NAME} names the key that the environment sets.", param="name")

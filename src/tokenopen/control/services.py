@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
 from tokenopen.ports.clock import Clock
+from tokenopen.ports.mail import Mail
 from tokenopen.ports.storage import Storage
 from tokenopen.ports.upstream import Upstream
 
@@ -20,3 +21,7 @@ class Services:
     sealing_key: bytes
     # What upstreams may lie in besides public addresses.
     allowed_networks: Sequence[IPv4Network | IPv6Network]
+    # None where the operator has named no mail server.
+    mail: Mail | None = None
+    # Where browsers reach the console, without a slash at the end; empty: on this machine only.
+    public_url: str = ""

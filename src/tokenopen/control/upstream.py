@@ -159,6 +159,7 @@ async def create_upstream(
     Refuses InvalidRequest, and Conflict where the name is taken.
     """
     actor.require_administrator()
+    actor.require_recent_password(tx.now_ms)
     await lock_catalog(tx)
     for field in ("name", "provider", "credential"):
         if field not in changes:
@@ -185,6 +186,8 @@ async def update_upstream(
     and Conflict where the name is taken.
     """
     actor.require_administrator()
+    if "credential" in changes:
+        actor.require_recent_password(tx.now_ms)
     await lock_catalog(tx)
     row = await _find(tx, upstream_id)
     models_before = (await statements.list_routes(tx, [upstream_id])).get(upstream_id, {})

@@ -1,10 +1,7 @@
 """Users: created by administrators, each with an account; suspended and made administrators by them."""
 
-import asyncio
 from dataclasses import replace
-from typing import Final, TypedDict
-
-from argon2 import PasswordHasher
+from typing import TypedDict
 
 from tokenopen.control.actor import Actor
 from tokenopen.control.audit_log import record_change
@@ -15,9 +12,9 @@ from tokenopen.core.money import ZERO
 from tokenopen.core.user import Role, User, UserState
 from tokenopen.ports.storage import Transaction
 from tokenopen.storage import user as storage
+from tokenopen.storage.one_time_link import delete_links_of
+from tokenopen.storage.session import delete_sessions_of
 from tokenopen.storage.version import bump_account_version, lock_catalog
-
-_hasher: Final = PasswordHasher()
 
 
 class UserChanges(TypedDict, total=False):
@@ -26,11 +23,6 @@ class UserChanges(TypedDict, total=False):
     name: str
     role: Role
     state: UserState
-
-
-async def hash_password(password: str) -> str:
-    """Return what is stored of a password: Argon2id. Slow on purpose, so never inside a transaction."""
-    return await asyncio.to_thread(_hasher.hash, password)
 
 
 def _describe(user: User) -> dict[str, object]:
@@ -80,6 +72,7 @@ async def create_user(
 ) -> User:
     """Create a user and their account, which has no credit yet. Refuses Conflict where the mail is taken."""
     actor.require_administrator()
+    actor.require_recent_password(tx.now_ms)
     # Of two who create a user with one mail address at once, the second has to see the first one's.
     await lock_catalog(tx)
     return await store_user(tx, actor, email=email, name=name, role=role, password_hash=password_hash)
@@ -88,10 +81,9 @@ async def create_user(
 async def store_user(
     tx: Transaction, actor: Actor | None, *, email: str, name: str, role: Role, password_hash: str | None
 ) -> User:
-    """Store a new user; without an actor, on the first start, they are their own."""
+    """Store a new user; at the first start and where people sign up they are their own actor."""
     email = email.lower()
-    if await storage.find_user_by_email(tx, email) is not None:
-        raise Conflict(f"There is a user {email} already.", param="email")
+    await refuse_taken_email(tx, email)
     user = User(
         id=new_id("usr", tx.now_ms),
         email=email,
@@ -117,6 +109,12 @@ async def store_user(
     return user
 
 
+async def refuse_taken_email(tx: Transaction, email: str) -> None:
+    """Refuse Conflict where a user has a mail address already."""
+    if await storage.find_user_by_email(tx, email) is not None:
+        raise Conflict(f"There is a user {email} already.", param="email")
+
+
 def actor_at_start(user: User) -> Actor:
     """Return a user as the one who does what the process does by itself when it starts."""
     return Actor(user_id=user.id, email=user.email, role=user.role, account_id=user.account_id, via="start")
@@ -125,6 +123,7 @@ def actor_at_start(user: User) -> Actor:
 async def update_user(tx: Transaction, actor: Actor, user_id: str, changes: UserChanges) -> User:
     """Change a user's name, role or state; suspending binds the very next call of their keys.
 
+    With another role, or suspended, a user's sessions end: what they were opened for no longer holds.
     Refuses NotFound, and Conflict where no active administrator would be left.
     """
     actor.require_administrator()
@@ -134,9 +133,14 @@ async def update_user(tx: Transaction, actor: Actor, user_id: str, changes: User
     after = replace(before, **changes)
     if after == before:
         return before
+    if after.role != before.role:
+        actor.require_recent_password(tx.now_ms)
     await _refuse_last_administrator(tx, before, after)
 
     await storage.update_user(tx, after)
+    if after.role != before.role or after.state == "suspended":
+        await delete_sessions_of(tx, user_id)
+        await delete_links_of(tx, user_id)
     await bump_account_version(tx, after.account_id)
     await record_change(
         tx,

@@ -1,5 +1,6 @@
 """One-time link: lets whoever holds it do one thing, once, within an hour. Stored is a keyed hash."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -26,3 +27,15 @@ class OneTimeLink:
 def hash_link_token(token: str, hashing_key: bytes) -> bytes:
     """Return the keyed hash under which a link is stored; other secrets' hashes never equal it."""
     return hash_key(f"link:{token}", hashing_key)
+
+
+_PATHS: Final[Mapping[LinkPurpose, str]] = {
+    "administrator": "/administrator-link/",
+    "password": "/new-password/",
+    "sign_up": "/sign-up/",
+}
+
+
+def path_of_link(purpose: LinkPurpose, token: str) -> str:
+    """Return the console's path behind which a link's token is used."""
+    return f"{_PATHS[purpose]}{token}"

@@ -89,6 +89,16 @@ async def note_use(tx: Transaction, session_id: str) -> None:
     await tx.execute(update(sessions).where(sessions.c.id == session_id).values(last_used_at_ms=tx.now_ms))
 
 
+async def replace_token(tx: Transaction, session_id: str, token_hash: bytes) -> bool:
+    """Give a session another token, its password given now; False where the session has ended meanwhile."""
+    statement = (
+        update(sessions)
+        .where(sessions.c.id == session_id)
+        .values(token_hash=token_hash, last_used_at_ms=tx.now_ms, password_at_ms=tx.now_ms)
+    )
+    return await tx.execute(statement) == 1
+
+
 async def delete_session(tx: Transaction, session_id: str) -> None:
     """Make a session's token useless."""
     await tx.execute(delete(sessions).where(sessions.c.id == session_id))

@@ -132,3 +132,10 @@ async def update_user(tx: Transaction, user: User) -> None:
         update(users).where(users.c.id == user.id).values(name=user.name, role=user.role, state=user.state)
     )
     await tx.execute(update(accounts).where(accounts.c.id == user.account_id).values(state=user.state))
+
+
+async def claim_user(tx: Transaction, user_id: str, *, email: str, name: str, password_hash: str) -> None:
+    """Store who the administrator of the first start is, once somebody has said so."""
+    await tx.execute(
+        update(users).where(users.c.id == user_id).values(email=email, name=name, password_hash=password_hash)
+    )
