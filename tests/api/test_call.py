@@ -228,8 +228,8 @@ async def test_refused_calls_are_listed_and_counted_by_code(
     assert (await other_client.get("/api/me/refused-calls")).json()["data"] == []
     counts = (await user_client.get("/api/me/refused-calls/counts")).json()["data"]
     assert counts == [
-        {"code": "rpm_exceeded", "calls": 4, "last_hour_at": "2026-06-01T13:00:00Z"},
-        {"code": "model_not_allowed", "calls": 2, "last_hour_at": "2026-06-01T12:00:00Z"},
+        {"at": None, "code": "rpm_exceeded", "calls": 4, "last_hour_at": "2026-06-01T13:00:00Z"},
+        {"at": None, "code": "model_not_allowed", "calls": 2, "last_hour_at": "2026-06-01T12:00:00Z"},
     ]
     wanted = {"user": till.user.user_id, "code": "model_not_allowed"}
     as_admin = (await admin_client.get("/api/admin/refused-calls", params=wanted)).json()["data"]

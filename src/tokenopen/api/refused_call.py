@@ -9,9 +9,9 @@ from tokenopen.api.authentication import Administrator, CurrentUser
 from tokenopen.api.json_types import InstantOut, PageOut, PageQuery, page_out
 from tokenopen.api.receipt import CallGroupOut
 from tokenopen.api.services import CurrentServices
-from tokenopen.api.usage import PeriodQuery
+from tokenopen.api.usage import PeriodQuery, format_time
 from tokenopen.control import refused_call as control
-from tokenopen.control.usage import account_of
+from tokenopen.control.usage import Interval, account_of
 
 router = APIRouter(tags=["refused calls"])
 
@@ -28,7 +28,13 @@ class AdminRefusedQuery(RefusedQuery):
     user: str | None = None
 
 
-class AdminPeriodQuery(PeriodQuery):
+class CountQuery(PeriodQuery):
+    """With an ``interval`` calls are counted over time."""
+
+    interval: Interval | None = None
+
+
+class AdminCountQuery(CountQuery):
     """``user`` is an id; without one everybody's are counted."""
 
     user: str | None = None
@@ -56,15 +62,19 @@ class RefusedCallOut(BaseModel):
 
 
 class RefusedSumOut(BaseModel):
-    """How many calls were refused with a code, and the hour that the last of them came in."""
+    """How many calls were refused with a code, and the hour that the last of them came in.
 
+    ``at`` is the hour or day they are of, where they are counted over time.
+    """
+
+    at: str | None
     code: str
     calls: int
     last_hour_at: InstantOut
 
 
 class RefusedSumsOut(BaseModel):
-    """Counts by code, the most frequent first."""
+    """Counts by code, the most frequent first; over time the earliest first."""
 
     data: list[RefusedSumOut]
     next_cursor: None = None
@@ -86,7 +96,9 @@ def _show(record: control.RefusedRecord) -> RefusedCallOut:
 
 
 def _show_sum(found: control.RefusedSum) -> RefusedSumOut:
-    return RefusedSumOut(code=found.code, calls=found.calls, last_hour_at=found.last_hour_ms)
+    return RefusedSumOut(
+        at=format_time(found.at), code=found.code, calls=found.calls, last_hour_at=found.last_hour_ms
+    )
 
 
 @router.get("/api/me/refused-calls")
@@ -101,11 +113,13 @@ async def list_my_refused_calls(
 
 @router.get("/api/me/refused-calls/counts")
 async def count_my_refused_calls(
-    services: CurrentServices, actor: CurrentUser, query: Annotated[PeriodQuery, Query()]
+    services: CurrentServices, actor: CurrentUser, query: Annotated[CountQuery, Query()]
 ) -> RefusedSumsOut:
     """How many of one's own calls were refused, by code."""
     async with services.storage.read() as tx:
-        sums = await control.count_refused(tx, account_id=actor.account_id, period=query.period())
+        sums = await control.count_refused(
+            tx, account_id=actor.account_id, period=query.period(), interval=query.interval
+        )
     return RefusedSumsOut(data=[_show_sum(found) for found in sums])
 
 
@@ -122,10 +136,12 @@ async def list_refused_calls(
 
 @router.get("/api/admin/refused-calls/counts")
 async def count_refused_calls(
-    services: CurrentServices, actor: Administrator, query: Annotated[AdminPeriodQuery, Query()]
+    services: CurrentServices, actor: Administrator, query: Annotated[AdminCountQuery, Query()]
 ) -> RefusedSumsOut:
     """How many calls were refused, by code: everybody's, or one user's."""
     async with services.storage.read() as tx:
         account_id = await account_of(tx, actor, query.user)
-        sums = await control.count_refused(tx, account_id=account_id, period=query.period())
+        sums = await control.count_refused(
+            tx, account_id=account_id, period=query.period(), interval=query.interval
+        )
     return RefusedSumsOut(data=[_show_sum(found) for found in sums])

@@ -1,7 +1,6 @@
 """Usage: calls, units and charges over time, of oneself and, for administrators, of anybody."""
 
-from datetime import date
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,7 +9,17 @@ from tokenopen.api.authentication import Administrator, CurrentUser
 from tokenopen.api.json_types import AmountOut, InstantIn, InstantOut, format_instant
 from tokenopen.api.services import CurrentServices
 from tokenopen.control import usage as control
-from tokenopen.control.usage import GroupBy, Period, UsageReport, UsageSum
+from tokenopen.control.usage import (
+    LINES_DEFAULT,
+    LINES_MAX,
+    GroupBy,
+    Interval,
+    Period,
+    Time,
+    UsageReport,
+    UsageSum,
+    UsageWanted,
+)
 
 router = APIRouter(tags=["usage"])
 
@@ -29,15 +38,28 @@ class PeriodQuery(BaseModel):
 
 
 class UsageQuery(PeriodQuery):
-    """What is summed by."""
+    """What is summed by; with an ``interval`` over time, a line each for the ``lines`` dearest labels."""
+
+    group_by: Literal["hour", "day", "model", "key", "group"] = "day"
+    interval: Interval | None = None
+    lines: int = Field(default=LINES_DEFAULT, ge=1, le=LINES_MAX)
+
+    def wanted(self) -> UsageWanted:
+        """Return what is asked for."""
+        return UsageWanted(group_by=self.group_by, interval=self.interval, lines=self.lines)
+
+
+class AdminUsageQuery(PeriodQuery):
+    """``user`` is an id; without one everybody's usage is summed, by key or user in whole days UTC."""
 
     group_by: GroupBy = "day"
-
-
-class AdminUsageQuery(UsageQuery):
-    """``user`` is an id; without one everybody's usage is summed."""
-
+    interval: Interval | None = None
+    lines: int = Field(default=LINES_DEFAULT, ge=1, le=LINES_MAX)
     user: str | None = None
+
+    def wanted(self) -> UsageWanted:
+        """Return what is asked for."""
+        return UsageWanted(group_by=self.group_by, interval=self.interval, lines=self.lines)
 
 
 class UsageSumOut(BaseModel):
@@ -51,12 +73,14 @@ class UsageSumOut(BaseModel):
 
 
 class UsageRowOut(UsageSumOut):
-    """Sums under a label: the instant an hour begins, a day, a model, a key's id or a group's slug.
+    """Sums under a label: the instant an hour begins, a day, a model, a key's or user's id, a group's slug.
 
-    ``name`` is that of the key or the group.
+    ``name`` is that of the key, the group or the user. ``at`` is the hour or day, where there is one. What
+    has no line of its own is summed under the label null.
     """
 
-    label: str
+    at: str | None
+    label: str | None
     name: str | None
 
 
@@ -69,17 +93,17 @@ class UsageOut(BaseModel):
     next_cursor: None = None
     total: UsageSumOut
     group_by: GroupBy
+    interval: Interval | None
     from_: InstantOut = Field(serialization_alias="from")
     to: InstantOut
     time_zone: str
 
 
-def _label(found: UsageSum) -> str:
-    if isinstance(found.label, int):
-        return format_instant(found.label)
-    if isinstance(found.label, date):
-        return found.label.isoformat()
-    return found.slug or found.label
+def format_time(at: Time | None) -> str | None:
+    """Return an hour's beginning as an instant, a day as a date."""
+    if at is None:
+        return None
+    return format_instant(at) if isinstance(at, int) else at.isoformat()
 
 
 def _show_sum(found: UsageSum) -> UsageSumOut:
@@ -92,14 +116,18 @@ def _show_sum(found: UsageSum) -> UsageSumOut:
     )
 
 
-def _show(report: UsageReport, group_by: GroupBy) -> UsageOut:
+def _show_row(found: UsageSum, wanted: UsageWanted) -> UsageRowOut:
+    at = format_time(found.at)
+    label = at if wanted.group_by in ("hour", "day") else found.slug or found.label
+    return UsageRowOut(**dict(_show_sum(found)), at=at, label=label, name=found.name)
+
+
+def _show(report: UsageReport, wanted: UsageWanted) -> UsageOut:
     return UsageOut(
-        data=[
-            UsageRowOut(**dict(_show_sum(found)), label=_label(found), name=found.name)
-            for found in report.sums
-        ],
+        data=[_show_row(found, wanted) for found in report.sums],
         total=_show_sum(report.total),
-        group_by=group_by,
+        group_by=wanted.group_by,
+        interval=wanted.interval,
         from_=report.from_ms,
         to=report.until_ms,
         time_zone=report.zone.key,
@@ -111,11 +139,12 @@ async def sum_my_usage(
     services: CurrentServices, actor: CurrentUser, query: Annotated[UsageQuery, Query()]
 ) -> UsageOut:
     """One's own usage per hour, day, model, key or group."""
+    wanted = query.wanted()
     async with services.storage.read() as tx:
         report = await control.sum_usage(
-            tx, account_id=actor.account_id, period=query.period(), group_by=query.group_by
+            tx, account_id=actor.account_id, period=query.period(), wanted=wanted
         )
-    return _show(report, query.group_by)
+    return _show(report, wanted)
 
 
 @router.get("/api/admin/usage")
@@ -123,9 +152,8 @@ async def sum_all_usage(
     services: CurrentServices, actor: Administrator, query: Annotated[AdminUsageQuery, Query()]
 ) -> UsageOut:
     """Everybody's usage, or one user's."""
+    wanted = query.wanted()
     async with services.storage.read() as tx:
         account_id = await control.account_of(tx, actor, query.user)
-        report = await control.sum_usage(
-            tx, account_id=account_id, period=query.period(), group_by=query.group_by
-        )
-    return _show(report, query.group_by)
+        report = await control.sum_usage(tx, account_id=account_id, period=query.period(), wanted=wanted)
+    return _show(report, wanted)

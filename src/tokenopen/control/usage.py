@@ -19,25 +19,40 @@ from tokenopen.ports.storage import Transaction
 from tokenopen.storage import usage as statements
 from tokenopen.storage.ledger import find_account_id
 from tokenopen.storage.platform import load_platform
+from tokenopen.storage.usage_fold import HOURS_A_DAY
 
-GroupBy = Literal["hour", "day", "model", "key", "group"]
+Interval = Literal["hour", "day"]
+GroupBy = Literal["hour", "day", "model", "key", "group", "user"]
 
 HOURS_SHOWN_MAX: Final = 93 * 24
+DAYS_SUMMED_MAX: Final = 400
 DAYS_DEFAULT: Final = 30
+LINES_DEFAULT: Final = 10
+LINES_MAX: Final = 50
+_LABELS_MAX: Final = 1_000
 _COLUMNS: Final[Mapping[GroupBy, str]] = {
     "hour": "hour",
     "day": "hour",
     "model": "model",
     "key": "key_id",
     "group": "group_id",
+    "user": "account_id",
 }
+
+# An hour's beginning in ms, or a day.
+Time = int | date
+_Sums = dict[tuple[Time | None, str | None], list[int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageSum:
-    """Sums under one label: an hour's beginning (ms), a day, a model, or the id of a key or group."""
+    """Sums at one time and under one label, None where they are of all times or of all that is not named.
 
-    label: int | date | str
+    The label is a model, or the id of a key, a group or a user.
+    """
+
+    at: Time | None = None
+    label: str | None = None
     # Of a group its slug; None for what has no other name.
     slug: str | None = None
     name: str | None = None
@@ -73,7 +88,30 @@ class Period:
         from_ms = until_ms - DAYS_DEFAULT * 24 * HOUR_MS if self.from_ms is None else self.from_ms
         if from_ms >= until_ms:
             raise InvalidRequest("from must lie before to.", param="from")
-        return from_ms // HOUR_MS, ceil_div(until_ms, HOUR_MS)
+        hours = from_ms // HOUR_MS, ceil_div(until_ms, HOUR_MS)
+        if hours[1] - hours[0] > DAYS_SUMMED_MAX * HOURS_A_DAY:
+            raise InvalidRequest(f"Ask for at most {DAYS_SUMMED_MAX} days at once.", param="from")
+        return hours
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageWanted:
+    """What is summed by what; with an ``interval`` each label becomes a line over time.
+
+    Only the ``lines`` labels with the highest charge get one; all others together are one without a label, as
+    are those beyond 1,000 labels without an interval.
+    """
+
+    group_by: GroupBy = "day"
+    interval: Interval | None = None
+    lines: int = LINES_DEFAULT
+
+    @property
+    def step(self) -> Interval | None:
+        """The length of one time that is shown; None where all times are one."""
+        if self.group_by == "hour" or self.group_by == "day":
+            return self.group_by
+        return self.interval
 
 
 async def account_of(tx: Transaction, actor: Actor, user_id: str | None) -> str | None:
@@ -85,61 +123,128 @@ async def account_of(tx: Transaction, actor: Actor, user_id: str | None) -> str 
 
 
 async def sum_usage(
-    tx: Transaction, *, account_id: str | None, period: Period, group_by: GroupBy
+    tx: Transaction, *, account_id: str | None, period: Period, wanted: UsageWanted
 ) -> UsageReport:
-    """Return what an account used, or everybody where none is named: sums per hour, day, model, key or group.
+    """Return what an account used, or everybody where none is named.
 
-    Days are those of the platform's time zone; an hour belongs to the day that it begins in. Refuses hours
-    over more than 93 days.
+    Days are those of the platform's time zone; an hour belongs to the day that it begins in. Everybody's
+    usage by key or user is of whole days UTC, without an interval. Refuses hours over more than 93 days, and
+    an interval of hours or days.
     """
-    from_hour, until_hour = period.hours(tx.now_ms)
-    if group_by == "hour" and until_hour - from_hour > HOURS_SHOWN_MAX:
-        raise InvalidRequest("Ask for at most 93 days by the hour, or group by day.", param="group_by")
+    hours = _refuse_odd(account_id, wanted, period.hours(tx.now_ms))
     zone = (await load_platform(tx)).zone
-    rows = await statements.sum_usage(
-        tx, account_id=account_id, from_hour=from_hour, until_hour=until_hour, by=_COLUMNS[group_by]
-    )
-    sums: dict[int | date | str, list[int]] = defaultdict(lambda: [0] * len(statements.SUMMED))
-    for row in rows:
-        total = sums[_label(row[_COLUMNS[group_by]], group_by, zone)]
-        for index, column in enumerate(statements.SUMMED):
-            # PostgreSQL sums integers into a decimal.
-            total[index] += int(row[column])
-    names = await _names(tx, group_by, list(sums))
+    sums = _add_up(await _rows(tx, account_id, wanted, *hours), wanted, zone)
+    total = [sum(column) for column in zip(*sums.values(), strict=True)] or [0] * len(statements.SUMMED)
+    names = await _names(tx, wanted.group_by, [label for _, label in sums if label is not None])
     return UsageReport(
-        from_ms=from_hour * HOUR_MS,
-        until_ms=until_hour * HOUR_MS,
+        from_ms=hours[0] * HOUR_MS,
+        until_ms=hours[1] * HOUR_MS,
         zone=zone,
-        sums=[_usage_sum(label, values, names) for label, values in sums.items()],
-        total=_usage_sum("", [sum(column) for column in zip(*sums.values(), strict=True)] or [0] * 5, {}),
+        sums=[
+            _usage_sum(at, label, values, names)
+            for (at, label), values in sorted(sums.items(), key=lambda item: _place(*item[0]))
+        ],
+        total=_usage_sum(None, None, total, {}),
     )
 
 
-def _label(value: int | str, group_by: GroupBy, zone: ZoneInfo) -> int | date | str:
-    if group_by == "hour":
-        return int(value) * HOUR_MS
-    if group_by == "day":
-        return datetime.fromtimestamp(int(value) * HOUR_MS // 1000, UTC).astimezone(zone).date()
-    return value
+def _refuse_odd(account_id: str | None, wanted: UsageWanted, hours: tuple[int, int]) -> tuple[int, int]:
+    """Return the hours to sum, as many as are asked for or a little more. Raises InvalidRequest."""
+    if wanted.interval is not None and wanted.group_by in ("hour", "day"):
+        raise InvalidRequest("interval goes with group_by model, key or group.", param="interval")
+    if wanted.step == "hour" and hours[1] - hours[0] > HOURS_SHOWN_MAX:
+        raise InvalidRequest("Ask for at most 93 days by the hour, or by day.", param="from")
+    if account_id is None and wanted.group_by in ("key", "user"):
+        if wanted.interval is not None:
+            raise InvalidRequest(
+                "Everybody's usage by key or user has no interval; name a user, or group by model.",
+                param="interval",
+            )
+        return hours[0] // HOURS_A_DAY * HOURS_A_DAY, ceil_div(hours[1], HOURS_A_DAY) * HOURS_A_DAY
+    return hours
+
+
+async def _rows(
+    tx: Transaction, account_id: str | None, wanted: UsageWanted, from_hour: int, until_hour: int
+) -> Sequence[statements.Row]:
+    by = [_COLUMNS[wanted.group_by]]
+    if wanted.step is not None and "hour" not in by:
+        by.append("hour")
+    if account_id is not None:
+        return await statements.sum_account_usage(
+            tx, account_id, from_hour=from_hour, until_hour=until_hour, by=by
+        )
+    if wanted.group_by in ("key", "user"):
+        return await statements.sum_key_usage(tx, from_hour=from_hour, until_hour=until_hour, by=by)
+    return await statements.sum_platform_usage(tx, from_hour=from_hour, until_hour=until_hour, by=by)
+
+
+def _add_up(rows: Sequence[statements.Row], wanted: UsageWanted, zone: ZoneInfo) -> _Sums:
+    column = _COLUMNS[wanted.group_by]
+    shown = _labels_shown(rows, column, wanted.lines if wanted.interval is not None else _LABELS_MAX)
+    times = {hour: time_of(hour, wanted.step, zone) for hour in {row.get("hour", 0) for row in rows}}
+    sums: _Sums = defaultdict(lambda: [0] * len(statements.SUMMED))
+    for row in rows:
+        label = row[column] if row[column] in shown else None
+        total = sums[times[row.get("hour", 0)], label]
+        for index, name in enumerate(statements.SUMMED):
+            total[index] += row[name]
+    return sums
+
+
+def time_of(hour: int, step: Interval | None, zone: ZoneInfo) -> Time | None:
+    """Return which time an hour since 1970 UTC is shown under; None where all times are one."""
+    if step is None:
+        return None
+    if step == "hour":
+        return hour * HOUR_MS
+    return datetime.fromtimestamp(hour * HOUR_MS // 1000, UTC).astimezone(zone).date()
+
+
+def _labels_shown(rows: Sequence[statements.Row], column: str, count: int) -> set[str]:
+    """Return the labels that get a line of their own: those with the highest charge, then the most calls."""
+    totals: dict[str, tuple[int, int]] = {}
+    if column == "hour":
+        return set()
+    for row in rows:
+        charge, calls = totals.get(row[column], (0, 0))
+        totals[row[column]] = (charge + row["charge"], calls + row["calls"])
+    return set(sorted(totals, key=lambda label: (totals[label], label), reverse=True)[:count])
+
+
+def sort_key(at: Time | None) -> str:
+    """Return what sorts times of one kind."""
+    return f"{at:020}" if isinstance(at, int) else str(at)
+
+
+def _place(at: Time | None, label: str | None) -> tuple[str, bool, str]:
+    """Sort by time, then by label, what has none last."""
+    return sort_key(at), label is None, label or ""
 
 
 async def _names(
-    tx: Transaction, group_by: GroupBy, labels: Sequence[object]
+    tx: Transaction, group_by: GroupBy, labels: Sequence[str]
 ) -> Mapping[str, tuple[str | None, str]]:
-    ids = [str(label) for label in labels]
+    ids = sorted(set(labels))
     if group_by == "group":
         return await statements.list_group_names(tx, ids)
+    if group_by == "user":
+        return await statements.list_account_users(tx, ids)
     if group_by == "key":
         return {key_id: (None, name) for key_id, name in (await statements.list_key_names(tx, ids)).items()}
     return {}
 
 
 def _usage_sum(
-    label: int | date | str, values: Sequence[int], names: Mapping[str, tuple[str | None, str]]
+    at: Time | None,
+    label: str | None,
+    values: Sequence[int],
+    names: Mapping[str, tuple[str | None, str]],
 ) -> UsageSum:
-    slug, name = names.get(str(label), (None, None))
+    slug, name = names.get(label or "", (None, None))
     calls, input_units, output_units, charge, absorbed = values
     return UsageSum(
+        at=at,
         label=label,
         slug=slug,
         name=name,
