@@ -1,6 +1,7 @@
 """Catalog: no class is ever free by omission, steps replace the whole list, and what is offered."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import product
 from zoneinfo import ZoneInfo
 
@@ -102,6 +103,17 @@ def test_a_counted_class_has_the_price_that_names_it_and_no_other() -> None:
     assert prices.per_million["images"] == 40
     assert prices.unpriced(COUNTED_CLASSES) == ["characters", "seconds", "searches"]
     assert prices.unpriced(["input", "images"]) == []
+
+
+def test_what_a_call_may_not_have_units_of_is_found() -> None:
+    prices = priced(input=1, output=1, images=40)
+    step = PriceStep(above_input_units=5, prices=priced(input=1, output=1))
+    named = frozenset({"input", "output", "images", "audio_output"})
+    revision = replace(revision_of(prices), named=named)
+    assert revision.find_unpriced(counted=["images"], own=["audio_output"]) is None
+    assert revision.find_unpriced(counted=["seconds"], own=[]) == "seconds"
+    assert revision.find_unpriced(counted=[], own=["image_output"]) == "image_output"
+    assert replace(revision, steps=[step]).find_unpriced(counted=["images"], own=[]) == "images"
 
 
 def test_a_negative_price_is_our_mistake() -> None:

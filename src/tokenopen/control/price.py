@@ -4,7 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tokenopen.core.catalog import PER_CALL, InvalidPrices, PriceRevision, Prices, PriceStep, resolve_prices
+from tokenopen.core.catalog import (
+    OWN_PRICE_CLASSES,
+    PER_CALL,
+    InvalidPrices,
+    PriceRevision,
+    Prices,
+    resolve_prices,
+)
 from tokenopen.core.errors import InvalidRequest
 from tokenopen.core.identifier import new_id
 from tokenopen.core.money import format_amount
@@ -108,8 +115,10 @@ def _check_steps(steps: NamedSteps) -> None:
         )
 
 
-def _price_lists(row: Row) -> tuple[Prices, Sequence[PriceStep]]:
-    return decode_prices(row["prices"]), decode_steps(row["steps"])
+def _what_counts(row: Row) -> tuple[object, ...]:
+    """Return what of a revision decides over calls; which other prices were named does not."""
+    named = named_prices(row).named.keys() & OWN_PRICE_CLASSES
+    return decode_prices(row["prices"]), decode_steps(row["steps"]), named
 
 
 def make_revision(
@@ -144,6 +153,6 @@ def make_revision(
     except InvalidPrices as error:
         raise InvalidRequest(f"prices: {error}.", param="prices") from error
     current = in_force_at(revisions, effective_from_ms)
-    if current is not None and _price_lists(current) == _price_lists(row):
+    if current is not None and _what_counts(current) == _what_counts(row):
         return None
     return row

@@ -22,6 +22,8 @@ from tokenopen.core.usage import (
 )
 
 PER_CALL: Final = "per_call"
+# Sold dearer than text by every provider: what gives them needs a price that names them.
+OWN_PRICE_CLASSES: Final = frozenset({"audio_output", "image_output"})
 PRICE_NAMES: Final = (*USAGE_CLASSES, PER_CALL)
 # Classes that came after price lists had been written, with the class whose price their units had until then.
 LATER_CLASSES: Final[Mapping[str, str]] = {"cached_audio_input": "cached_input", "video_input": "input"}
@@ -59,7 +61,10 @@ class PriceStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceRevision:
-    """The prices of one model from an instant on. Never changed once written."""
+    """The prices of one model from an instant on. Never changed once written.
+
+    ``named`` are the prices that were named; all others were resolved from them.
+    """
 
     id: str
     model: str
@@ -67,6 +72,16 @@ class PriceRevision:
     prices: Prices
     steps: Sequence[PriceStep]
     effective_from_ms: int
+    named: frozenset[str] = frozenset()
+
+    def find_unpriced(self, *, counted: Iterable[str], own: Iterable[str]) -> str | None:
+        """Return a class that a call may not have units of: a counted one that some price list lacks, or one
+        that is sold dearer than text (``own``) and was not named."""
+        missing = [*self.prices.unpriced(counted)]
+        for step in self.steps:
+            missing += step.prices.unpriced(counted)
+        missing += [unit_class for unit_class in own if unit_class not in self.named]
+        return missing[0] if missing else None
 
     def prices_for(self, input_units: int) -> Prices:
         """Return the price list of a call with so many input units."""

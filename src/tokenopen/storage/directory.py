@@ -76,6 +76,7 @@ def price_revision_from_row(row: Row) -> PriceRevision:
         prices=decode_prices(row["prices"]),
         steps=decode_steps(row["steps"]),
         effective_from_ms=row["effective_from_ms"],
+        named=frozenset(decode_json(row["named"])["prices"]),
     )
 
 
