@@ -26,6 +26,8 @@ from tokenopen.ports.storage import Batch, Storage
 
 MODEL = "gpt-4o-mini"
 UTC = ZoneInfo("UTC")
+# Tests that move the clock by days do not renew anything.
+LEASE_MS = 400 * 24 * 3_600_000
 
 
 @dataclass(kw_only=True)
@@ -178,7 +180,7 @@ async def start_calls(
 ) -> TillCalls:
     """Give a user credit and a key of the default group, and a model at 0.15 and 0.60 a price."""
     worker_id = new_id("wrk", clock.now_ms())
-    await storage.register_worker(worker_id, lease_ms=30_000)
+    await storage.register_worker(worker_id, machine="", lease_ms=LEASE_MS)
     async with storage.write() as tx:
         await put_model(
             tx,

@@ -98,7 +98,7 @@ class Settings(BaseSettings):
         default=30,
         ge=2,
         le=50,
-        description="How long a worker on another machine may be silent before its running calls are given up; "
+        description="How long a worker on another machine may be silent before its calls are given up; "
         "the same for every process on a database.",
     )
     public_url: str = Field(

@@ -8,7 +8,15 @@ import pytest
 from sqlalchemy import insert, select, update
 
 from tests.fakes.clock import START_MS, MovableClock
-from tokenopen.core.admission import STALE, Admission, Admitted, AlreadyResolved, Resolution, Resolved
+from tokenopen.core.admission import (
+    LAPSED,
+    STALE,
+    Admission,
+    Admitted,
+    AlreadyResolved,
+    Resolution,
+    Resolved,
+)
 from tokenopen.core.call import CallFacts, Outcome
 from tokenopen.core.errors import InsufficientCredit, KeyCreditLimitReached, RpmExceeded
 from tokenopen.core.estimate import Quote
@@ -16,11 +24,13 @@ from tokenopen.core.group import Limits
 from tokenopen.core.identifier import new_id
 from tokenopen.core.money import Nanocredits
 from tokenopen.core.terms import Terms
-from tokenopen.ports.storage import Batch, Storage
+from tokenopen.ports.storage import Batch, Storage, WorkerView
 from tokenopen.storage import schema
 from tokenopen.storage.version import bump_account_version, bump_catalog_version
 
 UTC = ZoneInfo("UTC")
+# Tests that let days pass renew nothing.
+LEASE_MS = 400 * 24 * 3_600_000
 NO_LIMITS = Limits(requests_per_minute=None, requests_per_day=None)
 
 
@@ -82,7 +92,7 @@ class World:
                     created_at_ms=START_MS,
                 )
             )
-        await self.storage.register_worker("wrk_1", lease_ms=30_000)
+        await self.storage.register_worker("wrk_1", machine="here", lease_ms=LEASE_MS)
 
     def admission(
         self, *, hold: int = 100, limits: Limits = NO_LIMITS, group_id: str = "grp_1", **changes: object
@@ -322,17 +332,20 @@ async def test_a_void_of_a_call_that_was_never_admitted_does_nothing(world: Worl
     assert await world.resolve(void(world.admission())) == [AlreadyResolved(state="voided")]
 
 
-async def test_open_calls_of_a_worker_without_a_lease_are_orphans(world: World) -> None:
+async def test_open_calls_of_a_worker_whose_lease_was_taken_away_are_orphans(world: World) -> None:
     await world.set_up(balance=1_000)
     call = world.admission(hold=300)
     await world.admit(call)
-    assert await world.storage.list_orphans(limit=10) == []
+    world.clock.move(milliseconds=LEASE_MS - 1)
+    assert await world.storage.renew_lease("wrk_1", lease_ms=30_000) == "kept"
     world.clock.move(seconds=29)
-    assert await world.storage.renew_lease("wrk_1", lease_ms=30_000)
-    world.clock.move(seconds=29)
+    assert not await world.storage.take_lease("wrk_1", only_lapsed=True)
+    world.clock.move(seconds=1)
+    # Lapsed, and yet nobody's before it is taken: after an outage of the database everybody's has lapsed.
     assert await world.storage.list_orphans(limit=10) == []
-    world.clock.move(milliseconds=1_001)
-    assert not await world.storage.renew_lease("wrk_1", lease_ms=30_000)
+    assert await world.storage.take_lease("wrk_1", only_lapsed=True)
+    assert not await world.storage.take_lease("wrk_1", only_lapsed=False)
+    assert await world.storage.renew_lease("wrk_1", lease_ms=30_000) == "taken"
     (orphan,) = await world.storage.list_orphans(limit=10)
     assert orphan == call.facts
     expire = Outcome(resolution="expire", end_reason="worker_gone")
@@ -340,6 +353,55 @@ async def test_open_calls_of_a_worker_without_a_lease_are_orphans(world: World) 
     assert await world.resolve(settle(call, 10)) == [AlreadyResolved(state="expired")]
     account = await world.row("accounts")
     assert (account["balance"], account["held"]) == (1_000, 0)
+
+
+async def test_a_lease_that_lapsed_keeps_its_calls_alive_once_renewed_and_never_admits_again(
+    world: World,
+) -> None:
+    await world.set_up(balance=1_000)
+    call = world.admission(hold=300)
+    await world.admit(call)
+    world.clock.move(milliseconds=LEASE_MS - 1)
+    assert isinstance((await world.admit(world.admission()))[0], Admitted)
+    world.clock.move(milliseconds=1)
+    assert await world.admit(world.admission()) == [LAPSED]
+    assert await world.storage.list_workers() == [WorkerView(id="wrk_1", machine="here", lapsed=True)]
+    assert await world.storage.renew_lease("wrk_1", lease_ms=30_000) == "revived"
+    assert await world.storage.list_workers() == [WorkerView(id="wrk_1", machine="here", lapsed=False)]
+    assert not await world.storage.take_lease("wrk_1", only_lapsed=True)
+    assert await world.admit(world.admission()) == [LAPSED]
+    assert await world.storage.renew_lease("wrk_1", lease_ms=30_000) == "revived"
+    assert isinstance((await world.resolve(settle(call, 10)))[0], Resolved)
+    assert (await world.row("accounts"))["held"] == 100
+
+
+async def test_an_admission_under_a_lease_that_was_taken_away_changes_nothing(world: World) -> None:
+    await world.set_up(balance=1_000)
+    assert await world.storage.take_lease("wrk_1", only_lapsed=False)
+    assert await world.admit(world.admission()) == [LAPSED]
+    assert await world.admit(world.admission(worker_id="wrk_2")) == [LAPSED]
+    account = await world.row("accounts")
+    assert (account["held"], account["newest_ms"]) == (0, 0)
+    assert await world.rows("calls") == await world.rows("rate_windows") == []
+
+
+async def test_an_admission_that_was_committed_before_its_lease_was_taken_is_found(world: World) -> None:
+    await world.set_up(balance=1_000)
+    call = world.admission()
+    await world.admit(call)
+    await world.storage.take_lease("wrk_1", only_lapsed=False)
+    answer = await world.storage.post(Batch(resolutions=(), admissions=[call], repeated=True))
+    assert isinstance(answer.admissions[0], Admitted)
+
+
+async def test_a_worker_is_forgotten_once_it_has_no_open_calls(world: World) -> None:
+    await world.set_up(balance=1_000)
+    call = world.admission()
+    await world.admit(call)
+    assert not await world.storage.retire_worker("wrk_1")
+    await world.resolve(void(call))
+    assert await world.storage.retire_worker("wrk_1")
+    assert await world.storage.list_workers() == []
 
 
 async def test_time_on_the_account_never_runs_backwards(world: World) -> None:

@@ -11,11 +11,13 @@ from datetime import UTC, date, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from tests.core.samples import FOREVER_MS
 from tokenopen.core.admission import (
     Admission,
     Admitted,
     AlreadyResolved,
     Books,
+    Lapsed,
     OpenCall,
     Resolution,
     Resolved,
@@ -31,7 +33,7 @@ from tokenopen.core.rate_limit import RateWindow
 
 ZONE: Final = ZoneInfo("Europe/Berlin")
 
-AdmissionAnswer = Admitted | Stale | Refusal
+AdmissionAnswer = Admitted | Stale | Lapsed | Refusal
 ResolutionAnswer = Resolved | AlreadyResolved
 
 
@@ -57,6 +59,7 @@ class Rows:
         return Books(
             now_ms=now_ms,
             catalog_version=self.catalog_version,
+            admits_until_ms={"wrk_1": FOREVER_MS},
             accounts={name: replace(row) for name, row in self.accounts.items()},
             keys={name: replace(row) for name, row in self.keys.items()},
             windows={

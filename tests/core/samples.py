@@ -129,6 +129,10 @@ def facts_of(
     )
 
 
+# No sample's time comes near it.
+FOREVER_MS = 2**60
+
+
 def admission_of(facts: CallFacts, quote: Quote, **changes: Any) -> Admission:
     """Return an admission under version 1 of everything, in UTC, that stays valid."""
     fields: dict[str, Any] = {
@@ -155,6 +159,7 @@ def books_of(
     return Books(
         now_ms=now_ms,
         catalog_version=1,
+        admits_until_ms={"wrk_1": FOREVER_MS},
         repeated=repeated,
         accounts={account.id: account for account in accounts or (account_book(balance=10**9),)},
         keys={key.id: key for key in keys or (key_book(),)},

@@ -39,6 +39,7 @@ CALLERS = {
     "tpd_exceeded": 429,
     "upstream_error": 502,
     "no_upstream_available": 503,
+    "server_stopping": 503,
     "storage_unavailable": 503,
     "upstream_timeout": 504,
 }

@@ -7,7 +7,7 @@ from tokenopen.core.admission import Stale
 from tokenopen.core.call import CallFacts
 from tokenopen.core.caller import Caller
 from tokenopen.core.catalog import Catalog
-from tokenopen.ports.storage import Batch, BatchAnswer, Storage, Transaction, Versions
+from tokenopen.ports.storage import Batch, BatchAnswer, Lease, Storage, Transaction, Versions, WorkerView
 
 Hook = Callable[[Batch], Awaitable[None]]
 
@@ -56,17 +56,25 @@ class WatchedStorage:
         self.accesses += 1
         return await self._storage.find_versions(account_id)
 
-    async def register_worker(self, worker_id: str, *, lease_ms: int) -> None:
+    async def register_worker(self, worker_id: str, *, machine: str, lease_ms: int) -> None:
         self.accesses += 1
-        await self._storage.register_worker(worker_id, lease_ms=lease_ms)
+        await self._storage.register_worker(worker_id, machine=machine, lease_ms=lease_ms)
 
-    async def renew_lease(self, worker_id: str, *, lease_ms: int) -> bool:
+    async def renew_lease(self, worker_id: str, *, lease_ms: int) -> Lease:
         self.accesses += 1
         return await self._storage.renew_lease(worker_id, lease_ms=lease_ms)
 
-    async def retire_worker(self, worker_id: str) -> None:
+    async def retire_worker(self, worker_id: str) -> bool:
         self.accesses += 1
-        await self._storage.retire_worker(worker_id)
+        return await self._storage.retire_worker(worker_id)
+
+    async def list_workers(self) -> Sequence[WorkerView]:
+        self.accesses += 1
+        return await self._storage.list_workers()
+
+    async def take_lease(self, worker_id: str, *, only_lapsed: bool) -> bool:
+        self.accesses += 1
+        return await self._storage.take_lease(worker_id, only_lapsed=only_lapsed)
 
     async def list_orphans(self, *, limit: int) -> Sequence[CallFacts]:
         self.accesses += 1

@@ -269,11 +269,12 @@ async def test_a_settlement_that_fails_is_a_500_and_costs_nothing(world: World) 
 
 
 async def hold_expires(world: World, caller: AsgiCaller, provider: asyncio.Event) -> AsgiCaller:
-    """Let the worker's lease lapse and its holds be expired while the provider works; then let it finish."""
+    """Take the lapsed lease away and expire its holds while the provider works; then let it finish."""
     running = world.start(caller)
     await until(lambda: bool(world.upstream.requests))
     await asyncio.sleep(0.01)
     world.clock.move(milliseconds=LEASE_MS + 1)
+    assert await world.storage.take_lease(world.gateway.worker.id, only_lapsed=True)
     assert await expire_orphans(world.storage, world.gateway.till.resolve) == 1
     provider.set()
     return await world.ended(running)

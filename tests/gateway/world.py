@@ -36,6 +36,7 @@ from tokenopen.gateway.pipeline import Gateway
 from tokenopen.gateway.refused import RefusedCalls
 from tokenopen.gateway.till import Till
 from tokenopen.gateway.worker import Worker
+from tokenopen.ports.presence import UnknownPresence
 from tokenopen.ports.storage import Storage
 from tokenopen.storage import schema
 from tokenopen.storage.sqlite import SqliteStorage
@@ -278,7 +279,7 @@ async def open_world(storage: Storage, clock: MovableClock, furnished: Furnished
     """Start a gateway on a furnished database."""
     watched = WatchedStorage(storage)
     upstream = ScriptedUpstream()
-    worker = Worker(watched, clock)
+    worker = Worker(watched, clock, UnknownPresence())
     await worker.enroll()
     till = Till(watched)
     gateway = Gateway(

@@ -119,10 +119,12 @@ async def test_sessions_killed_again_and_again_under_load_double_and_lose_nothin
     async def call(number: int) -> None:
         caller, till = callers[number % len(callers)], workers.tills[number % 2]
         # Made beforehand, so that nothing but the tills meets the killing.
-        admissions = [await caller.admission(hold=random.randint(10**6, 10**7)) for _ in range(8)]
+        admissions = [await caller.admission(hold=random.randint(10**6, 10**7)) for _ in range(16)]
         outcome = await caller.outcome(admissions[0], USAGE)
         for admission in admissions:
             await _make_call(till, admission, outcome, counts)
+            # While the database is away a till refuses at once, so calls alone would soon be through.
+            await asyncio.sleep(0.05)
 
     async def kill() -> None:
         while not stopped:
@@ -197,9 +199,11 @@ async def test_while_the_server_is_away_every_method_says_so_and_works_again_aft
                 storage.find_versions(None),
                 storage.load_catalog(),
                 storage.find_caller(b"", catalog),
-                storage.register_worker("wrk_x", lease_ms=1),
+                storage.register_worker("wrk_x", machine="", lease_ms=1),
                 storage.renew_lease("wrk_x", lease_ms=1),
                 storage.retire_worker("wrk_x"),
+                storage.list_workers(),
+                storage.take_lease("wrk_x", only_lapsed=True),
                 storage.list_orphans(limit=1),
                 storage.post(Batch(resolutions=(), admissions=[late])),
             ):

@@ -16,7 +16,7 @@ from tokenopen.control.group import update_group
 from tokenopen.control.idempotency import Answer, answer_once
 from tokenopen.control.ledger import top_up
 from tokenopen.control.user import UserChanges, create_user, update_user
-from tokenopen.core.admission import STALE, Admission, Admitted, Resolution, Resolved
+from tokenopen.core.admission import LAPSED, STALE, Admission, Admitted, Resolution, Resolved
 from tokenopen.core.errors import Conflict, InsufficientCredit, RpmExceeded, StorageUnavailable
 from tokenopen.core.group_history import GroupChanges
 from tokenopen.core.money import Nanocredits
@@ -209,19 +209,40 @@ async def test_a_busy_account_holds_up_nobody_else(workers: Workers) -> None:
 async def test_a_worker_that_starts_leaves_the_living_and_their_calls_alone(workers: Workers) -> None:
     first, second = workers.storages
     running = await workers.calls.admit()
-    await second.register_worker("wrk_second", lease_ms=30_000)
-    assert await second.renew_lease(workers.calls.worker_id, lease_ms=30_000)
+    await second.register_worker("wrk_second", machine="", lease_ms=30_000)
+    assert await second.renew_lease(workers.calls.worker_id, lease_ms=30_000) == "kept"
+    await workers.ask_server("UPDATE workers SET lease_until_ms = 0 WHERE id = $1", workers.calls.worker_id)
+    await first.register_worker("wrk_third", machine="", lease_ms=30_000)
     assert await second.list_orphans(limit=10) == []
-    await second.register_worker("wrk_lapsed", lease_ms=0)
-    assert not await first.renew_lease("wrk_lapsed", lease_ms=30_000)
-    await first.register_worker("wrk_third", lease_ms=30_000)
     assert await workers.ask_server("SELECT count(*) FROM workers") == 3
     await first.retire_worker("wrk_third")
     # One that still has open calls stays known, so that its lease goes on protecting them.
     await first.retire_worker(workers.calls.worker_id)
     assert await workers.ask_server("SELECT count(*) FROM workers") == 2
-    await workers.ask_server("UPDATE workers SET lease_until_ms = 0 WHERE id = $1", workers.calls.worker_id)
+    assert await second.take_lease(workers.calls.worker_id, only_lapsed=True)
     assert await second.list_orphans(limit=10) == [running.facts]
+
+
+async def test_a_lease_is_not_taken_while_a_batch_admits_under_it_and_nothing_is_admitted_after(
+    workers: Workers,
+) -> None:
+    """The batch waits for its account with the lease in hand; the reaper waits for the batch."""
+    first, second = workers.storages
+    admission, late = await workers.calls.admission(), await workers.calls.admission()
+    async with second.write() as tx:
+        await lock_account(tx, workers.calls.user.account_id)
+        admitting = asyncio.create_task(first.post(Batch(resolutions=(), admissions=[admission])))
+        await workers.until_waiting()
+        # A renewal waits for nobody.
+        assert await first.renew_lease(workers.calls.worker_id, lease_ms=30_000) == "kept"
+        taking = asyncio.create_task(second.take_lease(workers.calls.worker_id, only_lapsed=False))
+        await asyncio.sleep(0.1)
+        assert not taking.done()
+    assert isinstance((await admitting).admissions[0], Admitted)
+    assert await taking
+    assert await second.list_orphans(limit=10) == [admission.facts]
+    assert (await first.post(Batch(resolutions=(), admissions=[late]))).admissions == [LAPSED]
+    await workers.assert_sound()
 
 
 Change = Callable[[Transaction, Workers, TillCalls, int], Awaitable[None]]

@@ -30,9 +30,10 @@ from tokenopen.gateway.refused import RefusedCalls
 from tokenopen.gateway.till import Till
 from tokenopen.gateway.worker import Worker
 from tokenopen.jobs.periodic import PeriodicJobs
-from tokenopen.jobs.recovery import expire_orphans
+from tokenopen.jobs.recovery import Reaper
 from tokenopen.jobs.refused_calls import write_refused_calls
 from tokenopen.ports.clock import Clock, SystemClock
+from tokenopen.ports.presence import find_presence
 from tokenopen.ports.storage import Storage, StorageAway
 from tokenopen.ports.upstream import Upstream
 from tokenopen.settings import Settings
@@ -52,8 +53,8 @@ __all__ = [
 ]
 
 DEFAULT_GROUP: Final = "default"
-RENEW_LEASE_S: Final = 10
-EXPIRE_ORPHANS_S: Final = 2
+RENEWALS_A_LEASE: Final = 3
+REAP_S: Final = 2
 WRITE_REFUSED_S: Final = 3
 
 _log = structlog.get_logger()
@@ -121,14 +122,16 @@ async def _open_gateway(
     first_start: bool,
     first_key: str | None,
 ) -> Platform:
-    worker = Worker(storage, clock)
+    presence = find_presence()
+    worker = Worker(storage, clock, presence, lease_ms=settings.lease_seconds * 1000)
     await worker.enroll()
     stack.push_async_callback(_retire, worker)
     till = Till(storage)
     till.start()
     stack.push_async_callback(till.close)
-    # On the embedded engine every other worker is gone; what they left open is resolved before any call.
-    await expire_orphans(storage, till.resolve)
+    # What a worker of this machine left open when it was killed is free again before any call.
+    reaper = Reaper(storage, presence, worker, till.resolve)
+    await reaper.reap()
     gateway = Gateway(
         directory=Directory(storage),
         till=till,
@@ -148,8 +151,8 @@ async def _open_gateway(
     stack.push_async_callback(_write_refused_at_end, storage, gateway.refused)
     stack.push_async_callback(jobs.close)
     stack.push_async_callback(gateway_api.drain)
-    jobs.add("renew lease", worker.renew, every_s=RENEW_LEASE_S)
-    jobs.add("expire orphans", lambda: _expire_orphans(storage, till), every_s=EXPIRE_ORPHANS_S)
+    jobs.add("renew lease", worker.renew, every_s=settings.lease_seconds / RENEWALS_A_LEASE)
+    jobs.add("reap", reaper.reap, every_s=REAP_S)
     jobs.add(
         "write refused calls",
         lambda: write_refused_calls(storage, gateway.refused),
@@ -190,10 +193,6 @@ def _credential_opener(keys: DerivedKeys) -> Callable[[Endpoint], str]:
         return opened[names]
 
     return open_for
-
-
-async def _expire_orphans(storage: Storage, till: Till) -> None:
-    await expire_orphans(storage, till.resolve)
 
 
 async def _retire(worker: Worker) -> None:

@@ -44,6 +44,8 @@ class Books:
 
     now_ms: int
     catalog_version: int
+    # By worker id, until when it may admit; a worker whose lease was taken away is not there.
+    admits_until_ms: Mapping[str, int]
     repeated: bool = False
     accounts: Mapping[str, AccountBook]
     keys: Mapping[str, KeyBook]
@@ -87,6 +89,13 @@ class Stale:
 
 
 STALE: Final = Stale()
+
+
+class Lapsed:
+    """The lease of the worker that asks has lapsed or was taken away; it has to ask under a new id."""
+
+
+LAPSED: Final = Lapsed()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,11 +269,16 @@ def _admitted(
     )
 
 
-def decide_admission(admission: Admission, books: Books, touched: Touched) -> Admitted | Stale | Refusal:
+def decide_admission(
+    admission: Admission, books: Books, touched: Touched
+) -> Admitted | Stale | Lapsed | Refusal:
     """Admit the call into the books, or say why not. Limits first, then credit; a refusal changes nothing."""
     facts = admission.facts
     if books.repeated and facts.call_id in books.calls:
         return _admitted_before(admission, books.calls[facts.call_id], books)
+    # The database's time alone: an account's newest time may be ahead of it.
+    if books.now_ms >= books.admits_until_ms.get(admission.worker_id, 0):
+        return LAPSED
     account = books.accounts.get(facts.account_id)
     key = books.keys.get(facts.key_id)
     if account is None or key is None:

@@ -15,7 +15,7 @@
       |-- LimitExceeded 429
       |     '-- RpmExceeded, TpdExceeded
       '-- Unavailable 5xx
-            '-- UpstreamError, NoUpstreamAvailable, StorageUnavailable, UpstreamTimeout
+            '-- UpstreamError, NoUpstreamAvailable, StorageUnavailable, ServerStopping, UpstreamTimeout
 
 Anything else that is raised is a bug or an outage and answers 500 or 503 without detail. A refusal is an
 exception so that it can be raised where it is found; the pure decisions in core return it as a value.

@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from tokenopen.core.admission import Admitted, Resolution, Stale
+from tokenopen.core.admission import Admitted, Lapsed, Resolution, Stale
 from tokenopen.core.call import EndReason
 from tokenopen.core.errors import Refusal, StorageUnavailable
 from tokenopen.gateway.check import Plan, check_caller, plan_call
@@ -116,13 +116,12 @@ async def admit(gateway: Gateway, call: IncomingCall, connection: Connection) ->
     only given once the database has confirmed what it rests on.
     """
     request: CallRequest | None = None
-    worker_id = await gateway.worker.current_id()
     for _ in range(STALE_TRIES):
         resolved = await gateway.directory.find(call.key_hash)
         try:
             check_caller(resolved, connection.address)
             request = request or call.surface.read_request(call.body, call.target)
-            plan = plan_call(resolved, call.surface, request, call_id=call.call_id, worker_id=worker_id)
+            plan = plan_call(resolved, call.surface, request, call_id=call.call_id, worker_id=gateway.worker.id)
         except Refusal as refusal:
             if await gateway.directory.is_current(resolved):
                 note_refused(gateway, call, resolved, refusal, request)
@@ -132,6 +131,9 @@ async def admit(gateway: Gateway, call: IncomingCall, connection: Connection) ->
         answer = await gateway.till.admit(plan.admission)
         if isinstance(answer, Admitted):
             return plan, answer
+        if isinstance(answer, Lapsed):
+            await gateway.worker.replace(plan.admission.worker_id)
+            continue
         if isinstance(answer, Stale):
             gateway.directory.forget(call.key_hash)
             continue

@@ -3,7 +3,8 @@
 Whatever has gathered while the last commit ran goes into the next batch: resolutions first, since they
 free credit, then admissions in arrival order. There is no artificial delay. What a batch may meet:
 
-    StorageAway         admissions are answered so at once; resolutions stay and are tried again
+    StorageAway         admissions are answered so at once; resolutions stay and are tried again. Found away
+                        twice, or silent, admissions do not even wait until it has been found again
     AccountsBusy        the same for the items of those accounts alone; the others are posted without them
     OutcomeUnknown      the batch is tried again and finds what was applied, so nothing doubles
     anything else       an item is at fault: the batch is halved until it stands alone, and only it fails
@@ -36,6 +37,8 @@ BATCH_MAX: Final = 512
 RETRY_MIN_S: Final = 0.05
 RETRY_MAX_S: Final = 1.0
 UNKNOWN_PATIENCE_S: Final = 0.3
+# A batch waits for a lock for two seconds; one that takes twice as long hears nothing from the database.
+ADMISSION_PATIENCE_S: Final = 4.0
 
 _log = structlog.get_logger()
 Item = TypeVar("Item")
@@ -71,6 +74,8 @@ class Till:
         self._admitting: deque[_Admitting] = deque()
         self._filled = asyncio.Event()
         self._closing = False
+        # The database has been found away, and not found again since.
+        self._away = False
         self._writer: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -86,6 +91,8 @@ class Till:
 
     async def admit(self, admission: Admission) -> AdmissionAnswer:
         """Admit a call, or say why not. Refuses StorageUnavailable. Cancelling voids what was admitted."""
+        if self._away:
+            return StorageUnavailable()
         answered: asyncio.Future[AdmissionAnswer] = asyncio.get_running_loop().create_future()
         self._admitting.append(_Waiting(admission, answered))
         self._filled.set()
@@ -114,9 +121,11 @@ class Till:
     async def _work(self) -> None:
         pause_s = RETRY_MIN_S
         while True:
-            await self._filled.wait()
+            if not self._away:
+                await self._filled.wait()
             resolving, admitting = self._take()
-            if not resolving and not admitting:
+            # While the database is away even a batch of nothing is posted: it finds out whether it is back.
+            if not resolving and not admitting and not self._away:
                 self._filled.clear()
                 if self._closing:
                     return
@@ -124,8 +133,11 @@ class Till:
             try:
                 await self._post(resolving, admitting)
                 pause_s = RETRY_MIN_S
+                self._away = False
             except StorageAway as error:
                 _log.warning("storage_away", error=str(error), resolutions_waiting=len(resolving))
+                if pause_s > RETRY_MIN_S:
+                    self._refuse_waiting()
                 self._resolving.extendleft(reversed(resolving))
                 for waiting in admitting:
                     _answer(waiting.answered, StorageUnavailable())
@@ -203,6 +215,9 @@ class Till:
         begun_s = monotonic()
         pause_s = RETRY_MIN_S
         while True:
+            patience = asyncio.get_running_loop().call_later(
+                ADMISSION_PATIENCE_S, self._refuse_waiting, admitting
+            )
             try:
                 answer = await self._storage.post(
                     Batch(resolutions=resolutions, admissions=admissions, repeated=repeated)
@@ -214,10 +229,7 @@ class Till:
                     "commit_outcome_unknown", error=str(error), items=len(resolutions) + len(admissions)
                 )
                 if monotonic() - begun_s > UNKNOWN_PATIENCE_S:
-                    # Callers are not kept waiting; what turns out admitted after all is voided.
-                    for waiting in admitting:
-                        _answer(waiting.answered, StorageUnavailable())
-                    self._refuse_waiting()
+                    self._refuse_waiting(admitting)
                 if self._closing and repeated:
                     raise
                 repeated = True
@@ -226,9 +238,15 @@ class Till:
                 continue
             except Exception as error:
                 raise _AtFault(error, repeated=repeated) from error
+            finally:
+                patience.cancel()
             return answer
 
-    def _refuse_waiting(self) -> None:
+    def _refuse_waiting(self, posted: Sequence[_Admitting] = ()) -> None:
+        """Keep no caller waiting until the database is back; what turns out admitted after all is voided."""
+        self._away = True
+        for waiting in posted:
+            _answer(waiting.answered, StorageUnavailable())
         while self._admitting:
             _answer(self._admitting.popleft().answered, StorageUnavailable())
 

@@ -8,12 +8,13 @@ was being written is then either whole or not there at all.
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from tokenopen.core.admission import (
     Admission,
     Admitted,
     AlreadyResolved,
+    Lapsed,
     Resolution,
     Resolved,
     Stale,
@@ -54,7 +55,21 @@ class Batch:
 
 
 ResolutionAnswer = Resolved | AlreadyResolved
-AdmissionAnswer = Admitted | Stale | Refusal
+AdmissionAnswer = Admitted | Stale | Lapsed | Refusal
+
+
+# What a renewal finds: the lease had not lapsed; it had, and lives again, but never admits again; somebody
+# has taken it away.
+Lease = Literal["kept", "revived", "taken"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerView:
+    """A worker whose lease nobody has taken away. ``machine`` is as in ports/presence.py."""
+
+    id: str
+    machine: str
+    lapsed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,17 +128,23 @@ class Storage(Protocol):
     async def find_versions(self, account_id: str | None) -> Versions:
         """Return the versions as they are now."""
 
-    async def register_worker(self, worker_id: str, *, lease_ms: int) -> None:
+    async def register_worker(self, worker_id: str, *, machine: str, lease_ms: int) -> None:
         """Record a worker whose lease runs from now."""
 
-    async def renew_lease(self, worker_id: str, *, lease_ms: int) -> bool:
-        """Extend a lease that has not lapsed; False where it has, and the worker may not go on under it."""
+    async def renew_lease(self, worker_id: str, *, lease_ms: int) -> Lease:
+        """Extend a lease that nobody has taken away; one that has lapsed never admits again."""
 
-    async def retire_worker(self, worker_id: str) -> None:
-        """Forget a worker that has no open holds left."""
+    async def retire_worker(self, worker_id: str) -> bool:
+        """Forget a worker that has no open holds left; tell whether it is forgotten."""
+
+    async def list_workers(self) -> Sequence[WorkerView]:
+        """Return every worker whose lease nobody has taken away."""
+
+    async def take_lease(self, worker_id: str, *, only_lapsed: bool) -> bool:
+        """Take a lease away: nothing is admitted under it afterwards. Tell whether it was there to take."""
 
     async def list_orphans(self, *, limit: int) -> Sequence[CallFacts]:
-        """Return calls whose hold is open and whose worker's lease has lapsed or is unknown."""
+        """Return calls whose hold is open and whose worker's lease was taken away."""
 
     def write(self) -> AbstractAsyncContextManager[Transaction]:
         """A read-write transaction, committed at the end and rolled back where an exception leaves it."""

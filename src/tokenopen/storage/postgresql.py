@@ -7,7 +7,7 @@ without a restart once it is back. The time is always the server's.
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final
 
 import asyncpg
@@ -23,9 +23,11 @@ from tokenopen.ports.storage import (
     AccountsBusy,
     Batch,
     BatchAnswer,
+    Lease,
     StorageAway,
     Transaction,
     Versions,
+    WorkerView,
 )
 from tokenopen.storage import directory, worker
 from tokenopen.storage.postgresql_connection import (
@@ -50,8 +52,8 @@ from tokenopen.storage.till_rows import rows_concerned
 _DIALECT: Final = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
 _CONNECTIONS_MAX: Final = 8
 # What a call waits for gives up sooner than what an administrator asks for.
-_BATCH_MAX_S: Final = 10
-_LOOK_UP_MAX_S: Final = 5
+_BATCH_MAX_S: Final = 5
+_LOOK_UP_MAX_S: Final = 3
 _STATEMENT_MAX_S: Final = 35
 
 # Isolation is named each time: a server may be told to use another one where none is.
@@ -120,7 +122,7 @@ async def _snapshot(
 ) -> AsyncIterator[Transaction]:
     try:
         with away_errors(connection):
-            await connection.execute(_BEGIN_SNAPSHOT, timeout=statement_max_s)
+            await connection.execute(_BEGIN_SNAPSHOT, timeout=_LOOK_UP_MAX_S)
         tx = _PostgresqlTransaction(connection, clock, statement_max_s=statement_max_s)
         await tx.read_clock()
         yield tx
@@ -157,6 +159,8 @@ class PostgresqlStorage:
     def __init__(self, url: str, clock: Clock | None) -> None:
         self._url = url
         self._pool = Pool(url, CONTROL_SESSION, connections_max=_CONNECTIONS_MAX)
+        # Apart, so that no lease lapses while every other connection is busy.
+        self._lease_pool = Pool(url, CONTROL_SESSION, connections_max=1)
         self._clock = clock
         self._till: Connection | None = None
         # Who holds it owns the till's connection.
@@ -215,13 +219,16 @@ class PostgresqlStorage:
             self._busy = self._busy.difference(account_ids)
         return decided
 
+    def write(self) -> AbstractAsyncContextManager[Transaction]:
+        return self._write(self._pool, statement_max_s=_STATEMENT_MAX_S)
+
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[Transaction]:
-        async with self._pool.connection() as connection:
+    async def _write(self, pool: Pool, *, statement_max_s: float) -> AsyncIterator[Transaction]:
+        async with pool.connection() as connection:
             try:
                 with away_errors(connection):
-                    await connection.execute(_BEGIN, timeout=_STATEMENT_MAX_S)
-                tx = _PostgresqlTransaction(connection, self._clock, statement_max_s=_STATEMENT_MAX_S)
+                    await connection.execute(_BEGIN, timeout=_LOOK_UP_MAX_S)
+                tx = _PostgresqlTransaction(connection, self._clock, statement_max_s=statement_max_s)
                 await tx.read_clock()
                 yield tx
             except BaseException:
@@ -262,25 +269,36 @@ class PostgresqlStorage:
             now_ms = self._clock.now_ms()
         return Versions(now_ms=now_ms, catalog=catalog, account=account)
 
-    async def register_worker(self, worker_id: str, *, lease_ms: int) -> None:
-        async with self.write() as tx:
-            await worker.forget_lapsed_workers(tx)
-            await worker.register_worker(tx, worker_id, lease_ms=lease_ms)
+    async def register_worker(self, worker_id: str, *, machine: str, lease_ms: int) -> None:
+        async with self._lease_transaction() as tx:
+            await worker.register_worker(tx, worker_id, machine=machine, lease_ms=lease_ms)
 
-    async def renew_lease(self, worker_id: str, *, lease_ms: int) -> bool:
-        async with self.write() as tx:
+    async def renew_lease(self, worker_id: str, *, lease_ms: int) -> Lease:
+        async with self._lease_transaction() as tx:
             return await worker.renew_lease(tx, worker_id, lease_ms=lease_ms)
 
-    async def retire_worker(self, worker_id: str) -> None:
-        async with self.write() as tx:
-            await worker.retire_worker(tx, worker_id)
+    async def retire_worker(self, worker_id: str) -> bool:
+        async with self._lease_transaction() as tx:
+            return await worker.retire_worker(tx, worker_id)
+
+    async def list_workers(self) -> Sequence[WorkerView]:
+        async with self._lease_transaction() as tx:
+            return await worker.list_workers(tx)
+
+    async def take_lease(self, worker_id: str, *, only_lapsed: bool) -> bool:
+        async with self._lease_transaction() as tx:
+            return await worker.take_lease(tx, worker_id, only_lapsed=only_lapsed)
 
     async def list_orphans(self, *, limit: int) -> Sequence[CallFacts]:
-        async with self.read() as tx:
+        async with self._lease_transaction() as tx:
             return await worker.list_orphans(tx, limit=limit)
+
+    def _lease_transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        return self._write(self._lease_pool, statement_max_s=_LOOK_UP_MAX_S)
 
     async def close(self) -> None:
         async with self._turn:
             if self._till is not None:
                 await close(self._till)
+            await self._lease_pool.close()
             await self._pool.close()

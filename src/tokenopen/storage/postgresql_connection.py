@@ -15,7 +15,7 @@ import asyncpg
 
 from tokenopen.ports.storage import OutcomeUnknown, StorageAway
 
-CONNECT_MAX_S: Final = 5
+CONNECT_MAX_S: Final = 3
 COMMIT_MAX_S: Final = 10
 ROLL_BACK_MAX_S: Final = 2
 CLOSE_MAX_S: Final = 1
@@ -151,10 +151,17 @@ class Pool:
             finally:
                 if not connection.is_closed() and connection.is_in_transaction():
                     connection.terminate()
-                if not connection.is_closed():
+                if connection.is_closed():
+                    self._forget_idle()
+                else:
                     self._idle.append(connection)
         finally:
             self._free.release()
+
+    def _forget_idle(self) -> None:
+        """What has ended one connection may have ended the others too, in silence."""
+        while self._idle:
+            self._idle.pop().terminate()
 
     def _find(self) -> Connection | None:
         while self._idle:

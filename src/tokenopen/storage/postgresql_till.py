@@ -1,8 +1,9 @@
 """The till's transaction on PostgreSQL: lock, read, let core decide, write; a round trip each.
 
-    LOCK_ACCOUNTS   the accounts concerned, in id order, so that no two batches wait for each other
+    LOCK_ACCOUNTS   the leases that admissions are asked for under, shared, so that none is taken away
+                    meanwhile; the accounts concerned, in id order, so that no two batches wait for each other
     READ_BOOKS      in a statement of its own, whose snapshot is younger than the locks: the server's time,
-                    the catalog's version, and the keys, windows and calls of the locked accounts
+                    the leases, the catalog's version, and the keys, windows and calls of the locked accounts
     WRITE_...       everything that changed, in one statement
     COMMIT          see postgresql_connection
 
@@ -47,10 +48,14 @@ Rows = Sequence[tuple[Any, ...]]
 
 # As strong as an UPDATE of the row, and no stronger: a new key of the account, whose foreign key shares the
 # account's row, neither waits for a batch nor holds one up.
+#
+# A lease that is being renewed is not waited for, only one that is being taken away.
 LOCK_ACCOUNTS: Final = """
     /* till: lock accounts */
+    WITH leases AS MATERIALIZED (
+      SELECT id FROM workers WHERE id = ANY($2::text[]) ORDER BY id FOR KEY SHARE)
     SELECT id, version, balance, held, newest_ms, entry_count FROM accounts
-    WHERE id = ANY($1::text[]) ORDER BY id FOR NO KEY UPDATE"""
+    WHERE id = ANY($1::text[]) AND (SELECT count(*) FROM leases) >= 0 ORDER BY id FOR NO KEY UPDATE"""
 
 # What can be locked without waiting is let go again as the statement ends; the others are busy.
 SELECT_BUSY: Final = """
@@ -65,6 +70,9 @@ READ_BOOKS: Final = f"""
     SELECT 'now' AS kind, NULL AS id, NULL AS other, {NOW_MS} AS first, value AS second,
       NULL::bigint AS third, NULL::bigint AS fourth, NULL::bytea AS slots
     FROM versions WHERE name = 'catalog'
+    UNION ALL
+    SELECT 'worker', id, NULL, admits_until_ms, NULL, NULL, NULL, NULL
+    FROM workers WHERE id = ANY($6::text[]) AND admits_until_ms IS NOT NULL
     UNION ALL
     SELECT 'key', id, NULL, spent, held, credit_limit, last_used_at_ms, NULL
     FROM api_keys WHERE id = ANY($1::text[])
@@ -227,10 +235,10 @@ async def post_batch(connection: Connection, batch: Batch, clock: Clock | None) 
     The time is the server's, or the clock's where tests give one.
     """
     concerned = rows_concerned(batch)
-    accounts = await connection.fetch(LOCK_ACCOUNTS, concerned.accounts)
+    accounts = await connection.fetch(LOCK_ACCOUNTS, concerned.accounts, concerned.workers)
     windows = list({(item.facts.account_id, item.facts.group_id) for item in batch.admissions})
     rows = await connection.fetch(
-        READ_BOOKS, concerned.keys, *_turned(windows, 2), *_turned(concerned.calls, 2)
+        READ_BOOKS, concerned.keys, *_turned(windows, 2), *_turned(concerned.calls, 2), concerned.workers
     )
     books = _books(batch, accounts, rows)
     if clock is not None:
@@ -250,6 +258,7 @@ def _books(batch: Batch, account_rows: Rows, rows: Rows) -> Books:
     keys: dict[str, KeyBook] = {}
     windows: dict[tuple[str, str], RateWindow] = {}
     calls: dict[str, OpenCall] = {}
+    admits_until_ms: dict[str, int] = {}
     now_ms = catalog_version = None
     for kind, id_, other, first, second, third, fourth, slots in rows:
         if kind == "key":
@@ -258,6 +267,8 @@ def _books(batch: Batch, account_rows: Rows, rows: Rows) -> Books:
             windows[id_, other] = rate_window((first, slots, second, third))
         elif kind == "call":
             calls[id_] = open_call((other, first, second, third))
+        elif kind == "worker":
+            admits_until_ms[id_] = first
         else:
             now_ms, catalog_version = first, second
     assert now_ms is not None, "the database has no catalog version: it has not been set up"
@@ -265,6 +276,7 @@ def _books(batch: Batch, account_rows: Rows, rows: Rows) -> Books:
     return Books(
         now_ms=now_ms,
         catalog_version=catalog_version,
+        admits_until_ms=admits_until_ms,
         repeated=batch.repeated,
         accounts={row[0]: account_book(row) for row in account_rows},
         keys=keys,

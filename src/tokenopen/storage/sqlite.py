@@ -23,7 +23,16 @@ from tokenopen.core.call import CallFacts
 from tokenopen.core.caller import Caller
 from tokenopen.core.catalog import Catalog
 from tokenopen.ports.clock import Clock
-from tokenopen.ports.storage import Batch, BatchAnswer, OutcomeUnknown, StorageAway, Transaction, Versions
+from tokenopen.ports.storage import (
+    Batch,
+    BatchAnswer,
+    Lease,
+    OutcomeUnknown,
+    StorageAway,
+    Transaction,
+    Versions,
+    WorkerView,
+)
 from tokenopen.storage import directory, worker
 from tokenopen.storage.sqlite_till import post_batch
 from tokenopen.storage.statement import render
@@ -184,6 +193,8 @@ class SqliteStorage:
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._reader = SqliteReader(path, clock)
         self._directory_reader = connect(path, read_only=True)
+        # Every worker that this process has been.
+        self._worker_ids: list[str] = []
 
     async def post(self, batch: Batch) -> BatchAnswer:
         async with self._turn:
@@ -260,19 +271,28 @@ class SqliteStorage:
         async with self._look_up() as tx:
             return await directory.find_versions(tx, account_id)
 
-    async def register_worker(self, worker_id: str, *, lease_ms: int) -> None:
+    async def register_worker(self, worker_id: str, *, machine: str, lease_ms: int) -> None:
         async with self.write() as tx:
             # The data directory is this process's alone, so no other worker can be alive.
-            await worker.forget_workers(tx)
-            await worker.register_worker(tx, worker_id, lease_ms=lease_ms)
+            await worker.forget_other_workers(tx, self._worker_ids)
+            await worker.register_worker(tx, worker_id, machine=machine, lease_ms=lease_ms)
+        self._worker_ids.append(worker_id)
 
-    async def renew_lease(self, worker_id: str, *, lease_ms: int) -> bool:
+    async def renew_lease(self, worker_id: str, *, lease_ms: int) -> Lease:
         async with self.write() as tx:
             return await worker.renew_lease(tx, worker_id, lease_ms=lease_ms)
 
-    async def retire_worker(self, worker_id: str) -> None:
+    async def retire_worker(self, worker_id: str) -> bool:
         async with self.write() as tx:
-            await worker.retire_worker(tx, worker_id)
+            return await worker.retire_worker(tx, worker_id)
+
+    async def list_workers(self) -> Sequence[WorkerView]:
+        async with self.read() as tx:
+            return await worker.list_workers(tx)
+
+    async def take_lease(self, worker_id: str, *, only_lapsed: bool) -> bool:
+        async with self.write() as tx:
+            return await worker.take_lease(tx, worker_id, only_lapsed=only_lapsed)
 
     async def list_orphans(self, *, limit: int) -> Sequence[CallFacts]:
         async with self.read() as tx:

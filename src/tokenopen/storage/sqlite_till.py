@@ -31,6 +31,9 @@ from tokenopen.storage.till_rows import (
 )
 
 SELECT_CATALOG_VERSION: Final = "SELECT value FROM versions WHERE name = 'catalog'"
+SELECT_WORKERS: Final = """
+    SELECT id, admits_until_ms FROM workers
+    WHERE admits_until_ms IS NOT NULL AND id IN (SELECT value FROM json_each(?))"""
 SELECT_ACCOUNTS: Final = """
     SELECT id, version, balance, held, newest_ms, entry_count FROM accounts
     WHERE id IN (SELECT value FROM json_each(?))"""
@@ -97,6 +100,9 @@ def _read_books(connection: sqlite3.Connection, batch: Batch, now_ms: int) -> Bo
     return Books(
         now_ms=now_ms,
         catalog_version=catalog_version,
+        admits_until_ms=dict(connection.execute(SELECT_WORKERS, (encode_json(concerned.workers),)).fetchall())
+        if batch.admissions
+        else {},
         repeated=batch.repeated,
         accounts={row[0]: account_book(row) for row in connection.execute(SELECT_ACCOUNTS, (account_ids,))},
         keys={row[0]: key_book(row) for row in connection.execute(SELECT_KEYS, (key_ids,))},

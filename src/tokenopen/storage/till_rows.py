@@ -40,6 +40,8 @@ class Concerned:
     accounts: Sequence[str]
     keys: Sequence[str]
     calls: Sequence[tuple[str, str]]
+    # Of workers that ask for admission.
+    workers: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,7 @@ def rows_concerned(batch: Batch) -> Concerned:
         accounts=list({fact.account_id for fact in facts}),
         keys=list({fact.key_id for fact in facts}),
         calls=[(fact.account_id, fact.call_id) for fact in look_up],
+        workers=list({item.worker_id for item in batch.admissions}),
     )
 
 

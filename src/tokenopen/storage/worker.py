@@ -1,65 +1,85 @@
-"""Workers, their leases, and the calls that a vanished one left open."""
+"""Workers, their leases, and the calls that a vanished one left open.
+
+A row is a lease. It lives until ``lease_until_ms``, and admits until ``admits_until_ms``: one that lapsed may
+be renewed for the calls that run under it, yet never admits again. Who takes a lease away deletes its row,
+under the row's lock; every batch that admits holds that row (shared), so no call is admitted after it.
+"""
 
 import os
-import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
-from sqlalchemy import delete, exists, insert, select, text, update
+from sqlalchemy import delete, exists, insert, select, text, true, update
 
 from tokenopen.core.call import CallFacts
 from tokenopen.core.group import Limits
 from tokenopen.core.terms import Terms
-from tokenopen.ports.storage import Transaction
+from tokenopen.ports.storage import Lease, Transaction, WorkerView
 from tokenopen.storage.schema import calls, workers
 
 # Written out, not bound: SQLite uses the partial index only where it sees the same condition.
 IS_HELD: Final = text("calls.state = 'held'")
 
 
-async def register_worker(tx: Transaction, worker_id: str, *, lease_ms: int) -> None:
+async def register_worker(tx: Transaction, worker_id: str, *, machine: str, lease_ms: int) -> None:
     """Record a worker whose lease runs from now."""
     await tx.execute(
         insert(workers).values(
             id=worker_id,
-            host=socket.gethostname(),
+            host=machine,
             process_id=os.getpid(),
             started_at_ms=tx.now_ms,
             lease_until_ms=tx.now_ms + lease_ms,
+            admits_until_ms=tx.now_ms + lease_ms,
         )
     )
 
 
-async def forget_workers(tx: Transaction) -> None:
-    """Forget every worker; their open calls are orphans from then on."""
-    await tx.execute(delete(workers))
+async def forget_other_workers(tx: Transaction, kept_ids: Collection[str]) -> None:
+    """Take every lease away but those of the ids."""
+    await tx.execute(delete(workers).where(workers.c.id.not_in(kept_ids)))
 
 
-async def forget_lapsed_workers(tx: Transaction) -> None:
-    """Forget every worker whose lease has lapsed: to its open calls that is the same."""
-    await tx.execute(delete(workers).where(workers.c.lease_until_ms <= tx.now_ms))
-
-
-async def renew_lease(tx: Transaction, worker_id: str, *, lease_ms: int) -> bool:
-    """Extend a lease that has not lapsed; tell whether it was."""
-    changed = await tx.execute(
-        update(workers)
-        .where(workers.c.id == worker_id, workers.c.lease_until_ms > tx.now_ms)
-        .values(lease_until_ms=tx.now_ms + lease_ms)
+async def renew_lease(tx: Transaction, worker_id: str, *, lease_ms: int) -> Lease:
+    """Extend a lease that nobody has taken away; only one that has not lapsed goes on admitting."""
+    row = await tx.fetch_one(
+        select(workers.c.admits_until_ms).where(workers.c.id == worker_id).with_for_update(key_share=True)
     )
+    if row is None:
+        return "taken"
+    until_ms = tx.now_ms + lease_ms
+    kept = row["admits_until_ms"] > tx.now_ms
+    extended = {"lease_until_ms": until_ms, **({"admits_until_ms": until_ms} if kept else {})}
+    await tx.execute(update(workers).where(workers.c.id == worker_id).values(extended))
+    return "kept" if kept else "revived"
+
+
+async def retire_worker(tx: Transaction, worker_id: str) -> bool:
+    """Forget a worker that has no open holds left, and tell whether it is forgotten."""
+    open_calls = exists().where(calls.c.worker_id == worker_id, IS_HELD)
+    changed = await tx.execute(delete(workers).where(workers.c.id == worker_id, ~open_calls))
     return changed == 1
 
 
-async def retire_worker(tx: Transaction, worker_id: str) -> None:
-    """Forget a worker that has no open holds left; one that has keeps its row until they are voided."""
-    open_calls = exists().where(calls.c.worker_id == worker_id, IS_HELD)
-    await tx.execute(delete(workers).where(workers.c.id == worker_id, ~open_calls))
+async def list_workers(tx: Transaction) -> Sequence[WorkerView]:
+    """Return every worker whose lease nobody has taken away."""
+    rows = await tx.fetch_all(select(workers.c.id, workers.c.host, workers.c.lease_until_ms))
+    return [
+        WorkerView(id=row["id"], machine=row["host"], lapsed=row["lease_until_ms"] <= tx.now_ms)
+        for row in rows
+    ]
+
+
+async def take_lease(tx: Transaction, worker_id: str, *, only_lapsed: bool) -> bool:
+    """Take a lease away, from which on its worker's open calls are orphans; tell whether it was there."""
+    lapsed = workers.c.lease_until_ms <= tx.now_ms if only_lapsed else true()
+    return await tx.execute(delete(workers).where(workers.c.id == worker_id, lapsed)) == 1
 
 
 async def list_orphans(tx: Transaction, *, limit: int) -> Sequence[CallFacts]:
-    """Return open calls whose worker's lease has lapsed or that have no worker at all."""
-    alive = exists().where(workers.c.id == calls.c.worker_id, workers.c.lease_until_ms > tx.now_ms)
-    rows = await tx.fetch_all(select(calls).where(IS_HELD, ~alive).limit(limit))
+    """Return open calls that no worker answers for."""
+    known = exists().where(workers.c.id == calls.c.worker_id)
+    rows = await tx.fetch_all(select(calls).where(IS_HELD, ~known).limit(limit))
     return [
         CallFacts(
             call_id=row["id"],
