@@ -75,6 +75,22 @@ def test_a_stream_is_one_by_its_path_and_only_as_events() -> None:
         read(GENERATE, {"fields": "candidates"})
 
 
+@pytest.mark.parametrize(
+    ("provider", "base_url"),
+    [
+        ("gemini", "https://a.test"),
+        ("gemini", "https://a.test/v1beta/openai"),
+        ("tokenopen", "https://a.test/v1"),
+    ],
+)
+def test_a_call_is_sent_where_the_provider_takes_it(provider: str, base_url: str) -> None:
+    """Beside the base URL of the shape that most callers speak."""
+    find = PROVIDERS[provider].url_of
+    assert find(GENERATE, base_url, read(), "up") == "https://a.test/v1beta/models/up:generateContent"
+    url = find(STREAM, base_url, read(STREAM, SSE), "up")
+    assert url == "https://a.test/v1beta/models/up:streamGenerateContent?alt=sse"
+
+
 def test_either_spelling_is_read_and_both_at_once_are_refused() -> None:
     snake = read(generation_config={"max_output_tokens": 9, "candidate_count": 3})
     assert (snake.max_output_tokens, snake.choices) == (9, 3)

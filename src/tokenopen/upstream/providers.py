@@ -122,6 +122,20 @@ _CHAT: Final = frozenset({"chat"})
 _TEXT: Final = _CHAT | {"completions"}
 _EMBED: Final = frozenset({"embeddings"})
 _EVERY_OPENAI: Final = _TEXT | _EMBED | _STORED
+# Gemini's own API stands beside the one in OpenAI's shape.
+_GEMINI_METHODS: Final[Mapping[str, str]] = {
+    "gemini": "generateContent",
+    "gemini_stream": "streamGenerateContent",
+    "gemini_embed": "embedContent",
+    "gemini_batch_embed": "batchEmbedContents",
+    "gemini_count_tokens": "countTokens",
+}
+_GEMINI: Final = frozenset(_GEMINI_METHODS)
+
+
+def _gemini_paths(folder: str) -> Mapping[str, str]:
+    return {name: f"{folder}/models/{{model}}:{method}" for name, method in _GEMINI_METHODS.items()}
+
 
 _ROWS: Final = (
     Provider(
@@ -160,7 +174,8 @@ _ROWS: Final = (
         base_url="https://generativelanguage.googleapis.com/v1beta/openai",
         credential_variable="GEMINI_API_KEY",
         convention=_APART,
-        surfaces=_CHAT | _EMBED,
+        surfaces=_CHAT | _EMBED | _GEMINI,
+        paths=_gemini_paths(".."),
         home="/v1beta/openai",
     ),
     Provider(
@@ -261,7 +276,8 @@ _ROWS: Final = (
         base_url=None,
         credential_variable="TOKENOPEN_API_KEY",
         convention=_INSIDE,
-        surfaces=_EVERY_OPENAI | _MESSAGES,
+        surfaces=_EVERY_OPENAI | _MESSAGES | _GEMINI,
+        paths=_gemini_paths("../v1beta"),
     ),
     Provider(
         name="new-api",
