@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-fast test-postgresql trial-crash check format lock clean
+.PHONY: help setup demo test test-fast test-postgresql trial-crash trial-cluster check format lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 20
 
@@ -45,6 +45,11 @@ test-postgresql: $(VENV)/.dev ## the tests of every layer above storage on Postg
 
 trial-crash: $(VENV)/.dev ## kill the server 100 times under load, then check every charge; SEED=n repeats one
 	$(BIN)/python -m trials.crash --kills 100 $(if $(SEED),--seed $(SEED))
+
+# 60 faults take about 5 minutes. POSTGRESQL names a version or the directory of a server's programs.
+trial-cluster: $(VENV)/.dev ## hurt 4 workers on PostgreSQL under load, then check every charge; FAULTS=500 CALLS=500000 SEED=n LEASE=30
+	$(BIN)/python -m trials.cluster $(if $(FAULTS),--faults $(FAULTS)) $(if $(CALLS),--calls $(CALLS)) \
+	  $(if $(SEED),--seed $(SEED)) $(if $(LEASE),--lease-s $(LEASE)) $(if $(POSTGRESQL),--postgresql $(POSTGRESQL))
 
 check: $(VENV)/.dev ## format, lint, types, import layers, tidy rules
 	$(BIN)/ruff format --check src tests trials

@@ -91,6 +91,12 @@ class Load:
         self._ending = True
         await asyncio.gather(*self._tasks)
 
+    def raise_what_failed(self) -> None:
+        """Raise what went wrong with a caller, which a trial would otherwise wait for in vain."""
+        for task in self._tasks:
+            if task.done():
+                task.result()
+
     @property
     def paid_in(self) -> dict[str, int]:
         """Return what each account was topped up with, in nano-credits."""

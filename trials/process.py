@@ -1,0 +1,30 @@
+"""What the kernel says of processes: their children, and the CPU time that they took."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the processes that a process has started and that have not been buried."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def cpu_s(pid: int) -> float:
+    """Return the CPU time of a process and of all that it has started, also of those that have ended."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    # From the third field on: utime, stime, cutime and cstime are fields 14 to 17.
+    return sum(int(ticks) for ticks in fields[11:15]) / _TICKS_PER_S + sum(map(cpu_s, children_of(pid)))
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process is there and has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
