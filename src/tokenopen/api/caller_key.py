@@ -1,6 +1,6 @@
 """Caller key: finding the API key of a request where its dialect's SDK puts it, before any I/O."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -13,20 +13,17 @@ Scope = Mapping[str, Any]
 QUERY_BYTES_MAX: Final = 8_192
 
 
-def read_query(scope: Scope) -> dict[str, str]:
-    """Return the decoded query; of a name given twice the first value. Refuses one that is too long."""
+def read_query(scope: Scope) -> Sequence[tuple[str, str]]:
+    """Return the decoded query. Refuses InvalidRequest for one that is too long."""
     source: bytes = scope.get("query_string", b"")
     if not source:
-        return {}
+        return ()
     if len(source) > QUERY_BYTES_MAX:
         raise InvalidRequest(f"The query is longer than {QUERY_BYTES_MAX:,} bytes.")
-    values: dict[str, str] = {}
-    for name, value in parse_qsl(source.decode("latin-1"), keep_blank_values=True):
-        values.setdefault(name, value)
-    return values
+    return parse_qsl(source.decode("latin-1"), keep_blank_values=True)
 
 
-def find_api_key(scope: Scope, dialect: Dialect, query: Mapping[str, str]) -> str:
+def find_api_key(scope: Scope, dialect: Dialect, query: Sequence[tuple[str, str]]) -> str:
     """Return the well-formed API key of a request. Refuses InvalidApiKey.
 
     Applications may send another service's key beside ours; the first of ours counts.
@@ -47,10 +44,10 @@ def find_api_key(scope: Scope, dialect: Dialect, query: Mapping[str, str]) -> st
     )
 
 
-def _keys(scope: Scope, dialect: Dialect, query: Mapping[str, str]) -> Iterator[str]:
+def _keys(scope: Scope, dialect: Dialect, query: Sequence[tuple[str, str]]) -> Iterator[str]:
     for place, name in dialect.key_places:
         if place == "query":
-            yield query.get(name.decode(), "").strip()
+            yield from (value.strip() for parameter, value in query if parameter == name.decode())
             continue
         value = _header(scope, name)
         if place == "bearer":

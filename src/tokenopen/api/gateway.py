@@ -4,7 +4,7 @@ Order of refusals: the key (its checksum before any I/O, then whether it exists)
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -198,16 +198,21 @@ def _unexpected(call_id: str) -> Failure:
     )
 
 
-def _target(scope: Scope, dialect: Dialect, values: Mapping[str, str], query: Mapping[str, str]) -> Target:
+def _target(
+    scope: Scope, dialect: Dialect, values: Mapping[str, str], query: Sequence[tuple[str, str]]
+) -> Target:
     """Return what a surface may know of a request beside its body; the key is not among it."""
     if not (values or query or dialect.read_headers):
         return NO_TARGET
     key_parameters = {name.decode() for place, name in dialect.key_places if place == "query"}
-    return Target(
-        values=values,
-        query={name: value for name, value in query.items() if name not in key_parameters},
-        headers={name: value for name, value in scope["headers"] if name in dialect.read_headers},
-    )
+    pairs = [(name, value) for name, value in query if name not in key_parameters]
+    headers: dict[bytes, bytes] = {}
+    for name, value in scope["headers"]:
+        if name in dialect.read_headers:
+            # RFC 9110, 5.2: several headers of a name are one list.
+            headers[name] = headers[name] + b"," + value if name in headers else value
+    # Of a name given twice the first value.
+    return Target(values=values, query=dict(reversed(pairs)), query_pairs=pairs, headers=headers)
 
 
 async def _read_body(scope: Scope, receive: Receive) -> bytes:

@@ -52,6 +52,12 @@ class Quote:
         return min(left // self.per_output_unit_scaled, self.output_units) // self.choices
 
 
+# Of a call that costs nothing at any provider.
+FREE_QUOTE: Final = Quote(
+    fixed_scaled=0, per_output_unit_scaled=0, output_units=0, capped_output_units=None, choices=1
+)
+
+
 def _dearest(per_million: Mapping[str, Nanocredits], classes: tuple[str, ...]) -> int:
     return max(per_million[unit_class] for unit_class in classes)
 

@@ -27,6 +27,7 @@ from tokenopen.storage.schema_base import (
     metadata,
     partial_index,
 )
+from tokenopen.storage.schema_provider import provider_objects as provider_objects
 from tokenopen.storage.schema_rollup import dropped_calls as dropped_calls
 from tokenopen.storage.schema_rollup import key_usage_days as key_usage_days
 from tokenopen.storage.schema_rollup import platform_refused_hours as platform_refused_hours

@@ -5,7 +5,7 @@ one: as text they would cost as much as any other text.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -26,6 +26,8 @@ _DATA_MEDIA: Final = (
     "application/vnd.",
     "application/msword",
 )
+REFERENCES_MAX: Final = 500
+REFERENCE_CHARACTERS_MAX: Final = 512
 # Longer than any media type with its parameters.
 _HEAD_CHARACTERS: Final = 200
 _BASE64_HEAD: Final = re.compile(r"[A-Za-z0-9+/=\r\n]+")
@@ -44,11 +46,24 @@ _prompts_decoder: Final = msgspec.json.Decoder(str | list[str | int | list[int]]
 
 @dataclass(slots=True)
 class Measure:
-    """What messages hold: bytes of text, attachments, and bytes of base64 data of attachments."""
+    """What messages hold: bytes of text, attachments, bytes of base64 data of attachments, and ids of what
+    the provider keeps."""
 
     text_bytes: int = 0
     attachments: int = 0
     data_bytes: int = 0
+    references: list[str] = field(default_factory=list)
+
+    def refer(self, reference: Any, *, param: str) -> None:
+        """Note the id of something that the provider keeps; None is none. Refuses InvalidRequest."""
+        if reference is None:
+            return
+        if not isinstance(reference, str) or not 0 < len(reference) <= REFERENCE_CHARACTERS_MAX:
+            raise InvalidRequest(f"{param} must hold ids as the provider gave them.", param=param)
+        if reference not in self.references:
+            self.references.append(reference)
+        if len(self.references) > REFERENCES_MAX:
+            raise InvalidRequest(f"{param} refers to more than {REFERENCES_MAX} things.", param=param)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +88,9 @@ def measure_messages(fields: JsonObject) -> Measure:
     for message in messages:
         if message.audio is not None:
             measure.attachments += 1
+            measure.refer(
+                message.audio.get("id") if isinstance(message.audio, dict) else None, param="messages"
+            )
         content = message.content
         if isinstance(content, str):
             measure.text_bytes += utf8_length(content)
@@ -125,7 +143,11 @@ def _add_part(measure: Measure, part: Any) -> None:
         return
     measure.attachments += 1
     if isinstance(kind, str):
-        measure.data_bytes += _data_bytes(kind, part.get(kind))
+        value = part.get(kind)
+        measure.data_bytes += _data_bytes(kind, value)
+        if isinstance(value, dict):
+            measure.refer(value.get("file_id"), param="messages")
+        measure.refer(part.get("file_id"), param="messages")
 
 
 def _data_bytes(kind: str, value: Any) -> int:

@@ -74,6 +74,7 @@ def _add_block(measure: Measure, block: Any) -> None:
     elif kind.endswith(_RESULT):
         _add_content(measure, block.get("content"))
     elif kind not in _PLAIN_BLOCKS:
+        measure.refer(block.get("file_id"), param="messages")
         _add_source(measure, block.get("source"))
 
 
@@ -86,6 +87,8 @@ def _add_source(measure: Measure, source: Any) -> None:
         _add_content(measure, source.get("data"))
     else:
         measure.attachments += 1
+        if isinstance(source, dict):
+            measure.refer(source.get("file_id"), param="messages")
         if kind == "base64" and is_media(source.get("media_type")):
             data = source.get("data")
             measure.data_bytes += len(data) if isinstance(data, str) and data.isascii() else 0

@@ -11,6 +11,20 @@ from tokenopen.upstream.content import Measure, base64_bytes, data_url_bytes, ut
 from tokenopen.upstream.json_body import JsonObject
 from tokenopen.upstream.refused_option import FreeTools, refuse_hosted_tools
 
+# Items that hold all that they stand for, so their ids are only names. What any other item with an id stands
+# for may be looked up by the provider.
+_OWN_ITEMS: Final = frozenset(
+    {
+        "message",
+        "function_call",
+        "custom_tool_call",
+        "local_shell_call",
+        "apply_patch_call",
+        "computer_call",
+        "tool_search_call",
+        "additional_tools",
+    }
+)
 # Parts and items whose bytes are all the input that they are. Any other, of a kind that is not known yet
 # too, may cost as much as an image.
 _TEXT_PARTS: Final = frozenset(
@@ -43,6 +57,8 @@ class InputMeasure(Measure):
 
 class _Item(msgspec.Struct, gc=False):
     type: Any = None
+    id: Any = None
+    encrypted_content: Any = None
     content: Any = None
     output: Any = None
     tools: msgspec.Raw = msgspec.Raw(b"null")
@@ -72,7 +88,9 @@ def measure_input(fields: JsonObject, tools: FreeTools) -> InputMeasure:
 
 def _add_item(measure: InputMeasure, item: _Item) -> None:
     kind = item.type
-    if kind == "item_reference":
+    if not _is_whole(item, kind):
+        measure.refer(item.id, param="input")
+    if kind == "item_reference" or (kind is None and item.content is None):
         measure.open_ended = True
     elif kind == "compaction":
         # It stands for all that came before, which is not read any more.
@@ -85,6 +103,16 @@ def _add_item(measure: InputMeasure, item: _Item) -> None:
         _add_content(measure, item.output)
     elif kind not in _PLAIN_ITEMS:
         measure.attachments += 1
+
+
+def _is_whole(item: _Item, kind: Any) -> bool:
+    """Tell whether an item holds all that it stands for."""
+    if isinstance(item.encrypted_content, str) and item.encrypted_content:
+        return True
+    if kind is None:
+        # A reference may leave its type out as well.
+        return item.content is not None
+    return isinstance(kind, str) and (kind in _OWN_ITEMS or kind.endswith(_OUTPUT))
 
 
 def _add_content(measure: Measure, content: Any) -> None:
@@ -105,6 +133,8 @@ def _add_part(measure: Measure, part: Any) -> None:
         measure.text_bytes += utf8_length(text) if isinstance(text, str) else 0
         return
     measure.attachments += 1
+    if isinstance(part, dict):
+        measure.refer(part.get("file_id"), param="input")
     if kind in ("input_image", "computer_screenshot"):
         measure.data_bytes += data_url_bytes(part.get("image_url"))
     elif kind == "input_file":

@@ -18,11 +18,13 @@ class Target:
     """What a request says beside its body.
 
     ``values`` are what stands in the places of the surface's path, ``query`` is the decoded query without
-    the API key, ``headers`` are those that the dialect lets a surface read, lower case.
+    the API key, of a name given twice the first value, ``query_pairs`` all of it. ``headers`` are those that
+    the dialect lets a surface read, lower case.
     """
 
     values: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
+    query_pairs: Sequence[tuple[str, str]] = ()
     headers: Mapping[bytes, bytes] = field(default_factory=dict)
 
 
@@ -42,6 +44,10 @@ class CallRequest:
     ``open_ended`` is set where history or tools kept by the provider can add input that is not seen here.
     ``headers`` go to the provider along with ours, and ``query`` behind the path, as it is written there;
     ``path_values`` stand in the places of the surface's ``upstream_path``, beside the model's.
+    ``references`` are ids of what a provider keeps from earlier replies: only the account that made them may
+    name them, and the call goes to the upstream that holds them. ``model`` is empty where only they say it.
+    ``priced_above_units`` is set where the caller asks for more input than is usual (a beta of 1M units):
+    the model has to be offered with a context window above it.
     ``counted_units`` are the most units of counted classes that the call can use, and ``own_prices`` further
     classes that are sold dearer than text: a model whose prices do not name them is refused.
     """
@@ -61,6 +67,8 @@ class CallRequest:
     headers: Sequence[tuple[bytes, bytes]] = ()
     query: str = ""
     path_values: Mapping[str, str] = field(default_factory=dict)
+    references: Sequence[str] = ()
+    priced_above_units: int | None = None
     counted_units: Mapping[str, int] = field(default_factory=dict)
     own_prices: Sequence[str] = ()
 
@@ -99,6 +107,10 @@ class StreamReader(Protocol):
     @property
     def content_events(self) -> int:
         """Events with content among the bytes that ``feed`` has let pass."""
+
+    @property
+    def created_ids(self) -> Sequence[str]:
+        """As Surface's, of what has been read so far."""
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes of the reply; return those that may go to the caller now (often ``data``).
@@ -149,6 +161,9 @@ class Surface(Protocol):
 
     def read_reply(self, body: bytes, *, convention: ReportConvention) -> Usage | None:
         """Return the usage a whole JSON reply reports, None where it reports none. Raises ImpossibleUsage."""
+
+    def created_ids(self, body: bytes) -> Sequence[str]:
+        """Return the ids in a whole JSON reply of what the provider keeps, and a later call may refer to."""
 
     def estimate_reply(self, request: CallRequest, body: bytes) -> Usage:
         """Return a lower bound for a whole JSON reply that reported no usage."""

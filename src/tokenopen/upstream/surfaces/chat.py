@@ -1,5 +1,6 @@
 """Chat completions: OpenAI's ``POST /v1/chat/completions``, JSON and server-sent events."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from tokenopen.core.estimate import estimated_usage
@@ -13,6 +14,7 @@ from tokenopen.upstream.surface import NO_TARGET, CallRequest, ReportConvention,
 from tokenopen.upstream.surfaces.chat_stream import ChatStreamReader
 from tokenopen.upstream.surfaces.openai_shape import (
     estimate_openai_reply,
+    find_audio_ids,
     read_openai_reply,
     read_usage_option,
     with_upstream_fields,
@@ -56,6 +58,7 @@ class ChatSurface:
             text_bytes=measure.text_bytes,
             open_ended=False,
             fields=fields,
+            references=measure.references,
         )
 
     def upstream_body(
@@ -76,6 +79,9 @@ class ChatSurface:
 
     def read_reply(self, body: bytes, *, convention: ReportConvention) -> Usage | None:
         return read_openai_reply(body, convention)
+
+    def created_ids(self, body: bytes) -> Sequence[str]:
+        return find_audio_ids(body)
 
     def estimate_reply(self, request: CallRequest, body: bytes) -> Usage:
         return estimate_openai_reply(request, body)

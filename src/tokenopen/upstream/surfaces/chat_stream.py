@@ -30,6 +30,7 @@ from tokenopen.upstream.usage_report import UsageReport, read_report, usage_from
 
 _DATA: Final = b"data: "
 _DONE: Final = b"[DONE]"
+_SOUND: Final = b'"audio"'
 _NO_NAMES: Final = KnownNames(())
 
 
@@ -130,6 +131,7 @@ class ChatStreamReader:
         self.whole = False
         self.failed = False
         self.content_events = 0
+        self.created_ids: list[str] = []
         self._wants_usage = wants_usage
         self._convention = convention
         self._splitter = EventSplitter()
@@ -162,6 +164,9 @@ class ChatStreamReader:
 
         Decoding them costs no more than searching their bytes for what does not pass.
         """
+        if _SOUND in data:
+            # Its id is kept for later calls.
+            return 0
         events = single_line_events(data)
         passing = 0
         try:
@@ -195,6 +200,7 @@ class ChatStreamReader:
         has_content = chunk.has_content()
         if has_content:
             self._release(passed)
+            self._note_sounds(chunk)
         impossible: ImpossibleUsage | None = None
         usage: Usage | None = None
         try:
@@ -212,6 +218,14 @@ class ChatStreamReader:
         self._withhold(b"" if only_for_us else event, has_content, has_usage=chunk.usage is not None)
         if impossible is not None:
             raise impossible
+
+    def _note_sounds(self, chunk: _Chunk) -> None:
+        """Note the ids of what is heard."""
+        for choice in chunk.choices or ():
+            sound = None if choice.delta is None else choice.delta.audio
+            found = sound.get("id") if isinstance(sound, dict) else None
+            if isinstance(found, str) and found not in self.created_ids:
+                self.created_ids.append(found)
 
     def _withhold(self, event: bytes, has_content: bool = False, *, has_usage: bool = False) -> None:
         self._withheld.append(_Withheld(event, has_content, has_usage))

@@ -1,5 +1,6 @@
 """Completions: OpenAI's older ``POST /v1/completions``, JSON and server-sent events; one prompt or many."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from tokenopen.core.estimate import estimated_usage
@@ -80,6 +81,9 @@ class CompletionsSurface:
 
     def read_reply(self, body: bytes, *, convention: ReportConvention) -> Usage | None:
         return read_openai_reply(body, convention)
+
+    def created_ids(self, body: bytes) -> Sequence[str]:
+        return ()
 
     def estimate_reply(self, request: CallRequest, body: bytes) -> Usage:
         return estimate_openai_reply(request, body)

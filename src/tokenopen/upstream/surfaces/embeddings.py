@@ -1,5 +1,6 @@
 """Embeddings: OpenAI's ``POST /v1/embeddings``. JSON alone, and nothing but input is charged."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -80,6 +81,9 @@ class EmbeddingsSurface:
     def read_reply(self, body: bytes, *, convention: ReportConvention) -> Usage | None:
         report = read_report(find_usage(body))
         return None if report is None else input_usage_from_report(report)
+
+    def created_ids(self, body: bytes) -> Sequence[str]:
+        return ()
 
     def estimate_reply(self, request: CallRequest, body: bytes) -> Usage:
         try:

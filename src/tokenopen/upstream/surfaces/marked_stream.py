@@ -1,6 +1,7 @@
 """Streams that one event marks as whole: what comes before it passes, it and what follows is withheld."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -34,6 +35,11 @@ class MarkedStreamReader(ABC):
         self._withheld_bytes = 0
         # May pass, but came with a usage that cannot be true, whose exception was raised instead.
         self._owed = b""
+
+    @property
+    def created_ids(self) -> Sequence[str]:
+        """As StreamReader's."""
+        return ()
 
     @property
     @abstractmethod

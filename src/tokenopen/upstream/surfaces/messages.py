@@ -1,5 +1,6 @@
 """Messages: Anthropic's ``POST /v1/messages``, JSON and server-sent events."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -10,6 +11,7 @@ from tokenopen.upstream.content import utf8_length
 from tokenopen.upstream.dialect import ANTHROPIC
 from tokenopen.upstream.json_body import JsonObject, KnownNames, read_object
 from tokenopen.upstream.messages_content import measure_anthropic_messages
+from tokenopen.upstream.messages_header import read_messages_headers
 from tokenopen.upstream.messages_usage import read_messages_report, usage_from_messages_report
 from tokenopen.upstream.refused_option import OPTION_NAMES, FreeTools, refuse_options
 from tokenopen.upstream.request_field import TOKENS_MAX, read_count, read_flag, read_model
@@ -24,7 +26,7 @@ MESSAGES_TOOLS: Final = FreeTools(
     untyped_member="input_schema",
 )
 _KNOWN: Final = KnownNames(
-    {"model", "messages", "system", "max_tokens", "stream", "context_management"} | OPTION_NAMES
+    {"model", "messages", "system", "max_tokens", "stream", "context_management", "container"} | OPTION_NAMES
 )
 
 
@@ -59,6 +61,8 @@ class MessagesSurface:
         model = read_model(fields)
         refuse_options(fields, MESSAGES_TOOLS)
         measure = measure_anthropic_messages(fields)
+        measure.refer(_container_id(fields), param="container")
+        sent = read_messages_headers(target.headers)
         # A compaction reads everything and writes a summary before the reply is written.
         runs = 2 if _compacts(fields) else 1
         return CallRequest(
@@ -74,6 +78,9 @@ class MessagesSurface:
             text_bytes=measure.text_bytes,
             open_ended=False,
             fields=fields,
+            headers=sent.headers,
+            references=measure.references,
+            priced_above_units=sent.priced_above_units,
         )
 
     def upstream_body(
@@ -96,6 +103,9 @@ class MessagesSurface:
         report = read_messages_report(find_usage(body))
         return None if report is None else usage_from_messages_report(report)
 
+    def created_ids(self, body: bytes) -> Sequence[str]:
+        return ()
+
     def estimate_reply(self, request: CallRequest, body: bytes) -> Usage:
         try:
             content = _reply_decoder.decode(body).content
@@ -111,6 +121,15 @@ class MessagesSurface:
 
     def stream_reader(self, request: CallRequest, *, convention: ReportConvention) -> StreamReader:
         return MessagesStreamReader()
+
+
+def _container_id(fields: JsonObject) -> Any:
+    """Return the id of the container that a call is to run in; None where it names none."""
+    try:
+        container = msgspec.json.decode(fields.get("container", b"null"))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return 0
+    return container.get("id") if isinstance(container, dict) else container
 
 
 def _compacts(fields: JsonObject) -> bool:

@@ -5,9 +5,22 @@ from typing import Final
 
 from tokenopen.upstream.surface import Surface
 from tokenopen.upstream.surfaces.chat import ChatSurface
+from tokenopen.upstream.surfaces.completions import CompletionsSurface
+from tokenopen.upstream.surfaces.count_tokens import CountTokensSurface
 from tokenopen.upstream.surfaces.embeddings import EmbeddingsSurface
+from tokenopen.upstream.surfaces.messages import MessagesSurface
+from tokenopen.upstream.surfaces.responses import ResponsesSurface
+from tokenopen.upstream.surfaces.stored_response import StoredResponseSurface
 
 SURFACES: Final[Sequence[Surface]] = (
     ChatSurface(),
+    CompletionsSurface(),
     EmbeddingsSurface(),
+    MessagesSurface(),
+    CountTokensSurface(),
+    ResponsesSurface(),
+    StoredResponseSurface("GET"),
+    StoredResponseSurface("DELETE"),
+    StoredResponseSurface("POST", "/cancel"),
+    StoredResponseSurface("GET", "/input_items"),
 )

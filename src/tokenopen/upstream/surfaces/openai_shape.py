@@ -1,6 +1,7 @@
 """What OpenAI's chat completions and completions have in common: the usage option, the reply's report, and
 the least that a reply without a report has cost."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -23,6 +24,7 @@ class _Reply(msgspec.Struct, gc=False):
 class _ReplyMessage(msgspec.Struct, gc=False):
     content: Any = None
     reasoning_content: Any = None
+    audio: Any = None
 
 
 class _ReplyChoice(msgspec.Struct, gc=False):
@@ -98,6 +100,18 @@ def estimate_openai_reply(request: CallRequest, body: bytes) -> Usage:
         return usage_of(source="estimated")
     written = sum(map(_written_bytes, choices))
     return estimated_usage(text_bytes=request.text_bytes, output_units=written // TEXT_BYTES_PER_UNIT)
+
+
+def find_audio_ids(body: bytes) -> Sequence[str]:
+    """Return the ids under which a whole JSON reply's sound can be referred to later."""
+    if b'"audio"' not in body:
+        return ()
+    try:
+        choices = _choices_decoder.decode(body).choices or ()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ()
+    sounds = [choice.message.audio for choice in choices if choice.message is not None]
+    return [sound["id"] for sound in sounds if isinstance(sound, dict) and isinstance(sound.get("id"), str)]
 
 
 def _written_bytes(choice: _ReplyChoice) -> int:

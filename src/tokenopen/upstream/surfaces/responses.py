@@ -1,5 +1,6 @@
 """Responses: OpenAI's ``POST /v1/responses``, JSON and server-sent events."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -15,7 +16,7 @@ from tokenopen.upstream.request_field import TOKENS_MAX, read_count, read_flag, 
 from tokenopen.upstream.responses_content import measure_input
 from tokenopen.upstream.surface import NO_TARGET, CallRequest, ReportConvention, StreamReader, Target
 from tokenopen.upstream.surfaces.openai_shape import find_usage, with_upstream_fields
-from tokenopen.upstream.surfaces.responses_stream import ResponsesStreamReader
+from tokenopen.upstream.surfaces.responses_stream import ResponsesStreamReader, find_response_ids
 from tokenopen.upstream.usage_report import read_responses_report, usage_from_report
 
 RESPONSES_TOOLS: Final = FreeTools(
@@ -72,6 +73,8 @@ class ResponsesSurface:
                 "prompt is not offered here: a stored prompt decides over model and tools.", param="prompt"
             )
         measure = measure_input(fields, RESPONSES_TOOLS)
+        for name in _KEPT_INPUT:
+            measure.refer(_kept_id(fields, name), param=name)
         # A compaction reads everything and writes a summary before the reply is written.
         runs = 2 if _is_given(fields, "context_management") else 1
         return CallRequest(
@@ -86,6 +89,7 @@ class ResponsesSurface:
             text_bytes=measure.text_bytes,
             open_ended=measure.open_ended or any(_is_given(fields, name) for name in _KEPT_INPUT),
             fields=fields,
+            references=measure.references,
         )
 
     def upstream_body(
@@ -108,6 +112,9 @@ class ResponsesSurface:
         report = read_responses_report(find_usage(body))
         return None if report is None else usage_from_report(report, convention)
 
+    def created_ids(self, body: bytes) -> Sequence[str]:
+        return find_response_ids(body)
+
     def estimate_reply(self, request: CallRequest, body: bytes) -> Usage:
         try:
             output = _reply_decoder.decode(body).output
@@ -127,6 +134,15 @@ class ResponsesSurface:
 
 def _is_given(fields: JsonObject, name: str) -> bool:
     return name in fields and fields[name] != b"null"
+
+
+def _kept_id(fields: JsonObject, name: str) -> Any:
+    """Return the id of earlier input that the provider is asked to add; None where there is none."""
+    try:
+        kept = msgspec.json.decode(fields.get(name, b"null"))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return 0
+    return kept.get("id", 0) if isinstance(kept, dict) else kept
 
 
 def _parts(content: Any) -> list[Any]:

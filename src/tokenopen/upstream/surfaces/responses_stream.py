@@ -4,6 +4,7 @@ That is ``response.completed``, ``response.incomplete`` or ``response.failed``. 
 for OpenRouter's, which sends ``[DONE]`` after it; so only the end of the bytes is the end.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -20,16 +21,34 @@ _MARKS: Final = frozenset({"response.completed", "response.incomplete", "respons
 
 
 class _Response(msgspec.Struct, gc=False):
+    id: Any = None
+    output: Any = None
     usage: msgspec.Raw = _NULL
 
 
 class _Event(msgspec.Struct, gc=False):
     type: str = ""
+    item: Any = None
     delta: Any = None
     response: _Response | None = None
 
 
 _event_decoder: Final = msgspec.json.Decoder(_Event)
+_response_decoder: Final = msgspec.json.Decoder(_Response)
+
+
+def find_response_ids(body: bytes) -> Sequence[str]:
+    """Return the ids in a whole JSON reply under which it and its items can be referred to later."""
+    try:
+        return _ids_of(_response_decoder.decode(body))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ()
+
+
+def _ids_of(response: _Response) -> list[str]:
+    items = response.output if isinstance(response.output, list) else ()
+    ids = [response.id, *(item.get("id") for item in items if isinstance(item, dict))]
+    return [found for found in ids if isinstance(found, str) and found]
 
 
 class ResponsesStreamReader(MarkedStreamReader):
@@ -39,6 +58,12 @@ class ResponsesStreamReader(MarkedStreamReader):
         super().__init__()
         self._convention = convention
         self._usage: Usage | None = None
+        # As in a set, in the order in which they came.
+        self._ids: dict[str, None] = {}
+
+    @property
+    def created_ids(self) -> Sequence[str]:
+        return list(self._ids)
 
     @property
     def usage(self) -> Usage | None:
@@ -53,6 +78,10 @@ class ResponsesStreamReader(MarkedStreamReader):
             return Seen()
         if said.type.endswith(".delta"):
             return Seen(has_content=bool(said.delta))
+        if said.response is not None:
+            self._ids.update(dict.fromkeys(_ids_of(said.response)))
+        if isinstance(said.item, dict) and isinstance(said.item.get("id"), str):
+            self._ids[said.item["id"]] = None
         if said.type in ("error", "response.failed"):
             self.failed = True
         if said.type not in _MARKS:

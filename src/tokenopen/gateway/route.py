@@ -1,0 +1,48 @@
+"""Route: to which upstreams a call may go at all, before their order and health are looked at."""
+
+from collections.abc import Sequence
+
+from tokenopen.core.catalog import Catalog, Route
+from tokenopen.core.errors import InvalidRequest, NoUpstreamAvailable
+from tokenopen.core.provider_object import ProviderObject
+from tokenopen.upstream.providers import find_provider
+from tokenopen.upstream.surface import CallRequest, Surface
+from tokenopen.upstream.surfaces.offered import SURFACES
+
+
+def find_routes(
+    catalog: Catalog, model: str, surface: Surface, request: CallRequest, referred: ProviderObject | None
+) -> Sequence[Route]:
+    """Return where a call may go: the providers that speak its surface; only one holds what it refers to.
+
+    Refuses InvalidRequest where no provider of the model speaks the surface, NoUpstreamAvailable where the
+    upstream that holds what the call refers to is not connected any more.
+    """
+    routes = catalog.routes.get(model, ())
+    if referred is not None:
+        if not request.model:
+            routes = [route for each in catalog.routes.values() for route in each]
+        routes = [route for route in routes if route.endpoint.id == referred.upstream_id][:1]
+        if not routes:
+            raise NoUpstreamAvailable(
+                f"What this call refers to is kept by a provider that does not carry {model} here any more."
+            )
+    speaking = [route for route in routes if speaks(route, surface)]
+    if not speaking:
+        raise InvalidRequest(
+            f"Model {model} cannot be called by {surface.method} {surface.path}. It can be called by: "
+            f"{', '.join(_paths(routes))}.",
+            param="model",
+        )
+    return speaking
+
+
+def speaks(route: Route, surface: Surface) -> bool:
+    """Tell whether the provider at a route's end speaks a surface."""
+    return surface.name in find_provider(route.endpoint.provider).surfaces
+
+
+def _paths(routes: Sequence[Route]) -> Sequence[str]:
+    """Return the paths by which the providers of some routes can be called for a price."""
+    charged = [surface for surface in SURFACES if not surface.is_free]
+    return sorted({surface.path for surface in charged if any(speaks(route, surface) for route in routes)})
