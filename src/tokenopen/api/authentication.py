@@ -6,7 +6,7 @@ by its Origin or Sec-Fetch-Site, that one of our own pages sent it.
 """
 
 import hmac
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -20,9 +20,7 @@ from tokenopen.control.session import find_signed_in
 from tokenopen.core.api_key import API_KEY_PREFIX
 from tokenopen.core.errors import InvalidApiKey, RequestForged
 from tokenopen.core.session import form_token_of
-from tokenopen.core.site import SAFE_METHODS, Site, find_site
-
-CSRF_HEADER: Final = "x-csrf-token"
+from tokenopen.core.site import FORM_TOKEN_HEADER, SAFE_METHODS, Site, find_site
 
 _bearer = HTTPBearer(
     auto_error=False, scheme_name="management key", description="sk-mgmt-..., or TOKENOPEN_ADMIN_KEY"
@@ -59,7 +57,7 @@ def _refuse_forged(request: Request, site: Site, form_token: str) -> None:
     headers = request.headers
     if not site.sent(origin=headers.get("origin"), fetch_site=headers.get("sec-fetch-site")):
         raise RequestForged("This request does not come from the console's own pages.")
-    if not hmac.compare_digest(headers.get(CSRF_HEADER, "").encode(), form_token.encode()):
+    if not hmac.compare_digest(headers.get(FORM_TOKEN_HEADER, "").encode(), form_token.encode()):
         raise RequestForged("Send the session's own token as X-CSRF-Token; the console's pages carry it.")
 
 

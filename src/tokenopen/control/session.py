@@ -30,9 +30,10 @@ class Browser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedIn:
-    """The user behind a request, and the session that it came with."""
+    """The user behind a request, what they are called, and the session that it came with."""
 
     actor: Actor
+    name: str
     session: Session
 
 
@@ -108,7 +109,7 @@ async def authenticate(tx: Transaction, token: str, hashing_key: bytes) -> Signe
         session_id=owner.session.id,
         password_at_ms=owner.session.password_at_ms,
     )
-    return SignedIn(actor=actor, session=owner.session)
+    return SignedIn(actor=actor, name=owner.name, session=owner.session)
 
 
 async def find_signed_in(storage_port: Storage, token: str, hashing_key: bytes) -> SignedIn:

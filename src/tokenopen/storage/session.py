@@ -18,6 +18,7 @@ class SessionOwner:
 
     session: Session
     email: str
+    name: str
     role: Role
     user_state: UserState
     account_id: str
@@ -47,6 +48,7 @@ async def find_session_owner(tx: Transaction, token_hash: bytes) -> SessionOwner
         select(
             sessions,
             users.c.email,
+            users.c.name,
             users.c.role,
             users.c.state.label("user_state"),
             accounts.c.id.label("account_id"),
@@ -60,6 +62,7 @@ async def find_session_owner(tx: Transaction, token_hash: bytes) -> SessionOwner
     return SessionOwner(
         session=_session_from_row(row),
         email=row["email"],
+        name=row["name"],
         role=row["role"],
         user_state=row["user_state"],
         account_id=row["account_id"],
