@@ -13,7 +13,7 @@ from tokenopen.control.password import hash_new_password
 from tokenopen.control.services import Services
 from tokenopen.control.session import Browser, open_session
 from tokenopen.control.setup import ADMINISTRATOR_EMAIL
-from tokenopen.control.sign_in import normal_email
+from tokenopen.control.sign_in import readable_email
 from tokenopen.control.user import refuse_taken_email, store_user
 from tokenopen.core.one_time_link import OneTimeLink
 from tokenopen.core.user import User
@@ -48,10 +48,10 @@ async def become_administrator(
 ) -> str:
     """Make whoever holds a link an administrator, and return the token of the session they then have.
 
-    Refuses LinkUnusable; InvalidRequest for the password and Conflict for an address that is taken, which
+    Refuses LinkUnusable; InvalidRequest and Conflict for an address that is taken, which
     leave the link as it is.
     """
-    email = normal_email(email)
+    email = readable_email(email)
     async with services.storage.read() as tx:
         await find_link(tx, token, "administrator", services.hashing_key)
     password_hash = await hash_new_password(password, email=email)

@@ -15,7 +15,13 @@ from tokenopen.control.password import Verified, hash_new_password, verify_passw
 from tokenopen.control.services import Services
 from tokenopen.control.session import Browser, open_session
 from tokenopen.control.user import find_user
-from tokenopen.core.errors import AccountSuspended, LinkUnusable, SessionEnded, SignInFailed
+from tokenopen.core.errors import (
+    AccountSuspended,
+    InvalidRequest,
+    LinkUnusable,
+    SessionEnded,
+    SignInFailed,
+)
 from tokenopen.core.one_time_link import OneTimeLink
 from tokenopen.core.session import hash_session_token
 from tokenopen.core.throttle import (
@@ -24,7 +30,7 @@ from tokenopen.core.throttle import (
     SIGN_IN_OF_USER,
     SIGN_UP_FROM_ADDRESS,
 )
-from tokenopen.core.user import User
+from tokenopen.core.user import EMAIL, User
 from tokenopen.ports.storage import Transaction
 from tokenopen.storage import password as passwords
 from tokenopen.storage import user as users
@@ -38,6 +44,14 @@ EMAIL_LENGTH_MAX: Final = 320
 def normal_email(email: str) -> str:
     """Return a mail address as users are found by it."""
     return email.strip().lower()[:EMAIL_LENGTH_MAX]
+
+
+def readable_email(email: str) -> str:
+    """Return a mail address that a new user may have. Refuses InvalidRequest for anything else."""
+    email = normal_email(email)
+    if not EMAIL.fullmatch(email):
+        raise InvalidRequest("Type an e-mail address such as ada@example.com.", param="email")
+    return email
 
 
 def _sign_in_of(email: str, address: str) -> Subject:
@@ -190,9 +204,9 @@ async def create_password_link(
 async def count_mail(services: Services, *, email: str, address: str) -> None:
     """Count a mail that a stranger asks for, before it is known whether a user has the address.
 
-    Refuses TooManyAttempts.
+    Refuses TooManyAttempts, and InvalidRequest for what is no address.
     """
-    to_address = Subject(name=f"mail to {normal_email(email)}", throttle=MAIL_TO_ADDRESS)
+    to_address = Subject(name=f"mail to {readable_email(email)}", throttle=MAIL_TO_ADDRESS)
     from_address = Subject(name=f"mail from {address}", throttle=SIGN_UP_FROM_ADDRESS)
     async with services.storage.write() as tx:
         await count_attempt(tx, [to_address, from_address], services.hashing_key)

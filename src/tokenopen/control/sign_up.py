@@ -14,11 +14,11 @@ from tokenopen.control.one_time_link import create_link, find_link, use_link
 from tokenopen.control.password import hash_new_password
 from tokenopen.control.services import Services
 from tokenopen.control.session import Browser, open_session
-from tokenopen.control.sign_in import normal_email
+from tokenopen.control.sign_in import readable_email
 from tokenopen.control.user import store_user
-from tokenopen.core.errors import InvalidRequest, SignUpClosed
+from tokenopen.core.errors import SignUpClosed
 from tokenopen.core.throttle import SIGN_UP_FROM_ADDRESS
-from tokenopen.core.user import EMAIL, User
+from tokenopen.core.user import User
 from tokenopen.ports.storage import Transaction
 from tokenopen.storage import user as users
 from tokenopen.storage.platform import load_platform
@@ -44,20 +44,13 @@ async def _refuse_unless_open(tx: Transaction, email: str) -> None:
     raise SignUpClosed("Signing up is closed here. Ask the administrator of this service.")
 
 
-def _readable_email(email: str) -> str:
-    email = normal_email(email)
-    if not EMAIL.fullmatch(email):
-        raise InvalidRequest("Type an e-mail address such as ada@example.com.", param="email")
-    return email
-
-
 async def sign_up(services: Services, newcomer: Newcomer, browser: Browser) -> str:
     """Make somebody a user and return the token of the session they then have.
 
     For platforms without mail. Refuses SignUpClosed, TooManyAttempts, Conflict for an address that is
     taken, and InvalidRequest.
     """
-    email = _readable_email(newcomer.email)
+    email = readable_email(newcomer.email)
     async with services.storage.write() as tx:
         await _refuse_unless_open(tx, email)
         from_address = Subject(name=f"sign up from {browser.address}", throttle=SIGN_UP_FROM_ADDRESS)
@@ -71,12 +64,12 @@ async def sign_up(services: Services, newcomer: Newcomer, browser: Browser) -> s
 async def refuse_unless_open(services: Services, *, email: str) -> None:
     """Refuse SignUpClosed where the holder of an address may not sign up; InvalidRequest where it is none."""
     async with services.storage.read() as tx:
-        await _refuse_unless_open(tx, _readable_email(email))
+        await _refuse_unless_open(tx, readable_email(email))
 
 
 async def sign_up_link(services: Services, *, email: str) -> str | None:
     """Return a link to mail to an address; None where a user has it already."""
-    email = _readable_email(email)
+    email = readable_email(email)
     async with services.storage.write() as tx:
         if await users.find_user_by_email(tx, email) is not None:
             return None
