@@ -20,6 +20,7 @@ ENDPOINTS: Final = {
     "/v1/embeddings": embedding.ENDPOINT,
     "/v1/responses": response.ENDPOINT,
     "/v1/messages": message.ENDPOINT,
+    "/v1/messages/count_tokens": message.COUNT_ENDPOINT,
 }
 CALLS_PATH: Final = "/_simulator/calls"
 _MODELS_PATH: Final = "/v1/models"
@@ -80,6 +81,9 @@ class SimulatorApp:
 
     def _other(self, method: str, path: str, scope: Scope) -> tuple[int, bytes]:
         """Return status and body for everything but calls."""
+        kept = response.answer_about_kept(method, path)
+        if kept is not None:
+            return kept
         if path in ENDPOINTS or method != "GET":
             return 405, openai_error(405, f"Not allowed: {method} {path}")
         if _request_id_and_credential(scope)[1]:

@@ -1,7 +1,12 @@
-"""POST /v1/responses: text in the shape of OpenAI's Responses API, as JSON or as a stream."""
+"""POST /v1/responses: text in the shape of OpenAI's Responses API, as JSON or as a stream.
+
+The last 1,000 are kept unless ``store`` is false, and can be shown, deleted and followed up.
+"""
 
 import time
+from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -9,6 +14,7 @@ import msgspec
 from tokenopen.simulator.directive import DEFAULT_EVENTS, Directives
 from tokenopen.simulator.reply import (
     Endpoint,
+    Refused,
     Reply,
     check_directives,
     decode,
@@ -19,9 +25,45 @@ from tokenopen.simulator.reply import (
 )
 from tokenopen.simulator.words import Content, count_content, piece_of, spread, text_of
 
+KEPT_MAX: Final = 1_000
+_KEPT_PATH: Final = "/v1/responses/"
+
 
 class _Item(msgspec.Struct):
     content: Content = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A response that is kept, and how many tokens a follow-up reads of it."""
+
+    body: bytes
+    tokens: int
+
+
+_kept: Final[OrderedDict[str, _Kept]] = OrderedDict()
+
+
+def answer_about_kept(method: str, path: str) -> tuple[int, bytes] | None:
+    """Return status and body for what is asked of a kept response; None for any other path."""
+    response_id, _, action = path.removeprefix(_KEPT_PATH).partition("/")
+    if not path.startswith(_KEPT_PATH) or (method, action) not in _KEPT_ACTIONS:
+        return None
+    kept = _kept.get(response_id)
+    if kept is None:
+        return 404, openai_error(404, f"Response with id '{response_id}' not found.")
+    if method == "DELETE":
+        del _kept[response_id]
+        deleted = b'{"id":%b,"object":"response","deleted":true}'
+        return 200, deleted % msgspec.json.encode(response_id)
+    if action == "input_items":
+        return 200, b'{"object":"list","data":[],"first_id":null,"last_id":null,"has_more":false}'
+    if action == "cancel":
+        return 400, openai_error(400, "Only responses that were created in the background can be cancelled.")
+    return 200, kept.body
+
+
+_KEPT_ACTIONS: Final = (("GET", ""), ("DELETE", ""), ("GET", "input_items"), ("POST", "cancel"))
 
 
 class _Request(msgspec.Struct):
@@ -29,6 +71,8 @@ class _Request(msgspec.Struct):
     input: str | list[_Item]
     instructions: str | None = None
     max_output_tokens: int | None = None
+    previous_response_id: str | None = None
+    store: bool | None = True
     stream: bool | None = False
     simulate: Directives | None = None
 
@@ -58,9 +102,18 @@ def answer(body: bytes) -> Reply:
     check_directives(request.simulate, streams=streams, error_body=openai_error)
     words = output_words(asked=request.max_output_tokens, field="max_output_tokens", error_body=openai_error)
     prompt_tokens = _prompt_words(request)
+    if request.previous_response_id is not None:
+        earlier = _kept.get(request.previous_response_id)
+        if earlier is None:
+            raise Refused(400, openai_error(400, "Previous response not found."))
+        prompt_tokens += earlier.tokens
     usage = reported_usage(_usage_json(prompt_tokens, words), request.simulate)
     writer = _ResponseWriter(request, words=words, usage=usage)
     events = list(writer.events()) if streams else [b""]
+    if request.store is not False:
+        _kept[writer.id] = _Kept(writer.finished(), prompt_tokens + words)
+        if len(_kept) > KEPT_MAX:
+            _kept.popitem(last=False)
     return Reply(
         model=request.model,
         stream=streams,
@@ -85,6 +138,11 @@ class _ResponseWriter:
         self._created = int(time.time())
         self._status = b"completed" if request.max_output_tokens is None else b"incomplete"
 
+    @property
+    def id(self) -> str:
+        """The response's own."""
+        return self._id.decode()
+
     def finished(self) -> bytes:
         return self._response(self._status, output=self._item(self._status), usage=self._usage)
 
@@ -93,8 +151,8 @@ class _ResponseWriter:
         return (
             b'{"id":"%b","object":"response","created_at":%d,"status":"%b","background":false,"error":null,'
             b'"incomplete_details":%b,"instructions":%b,"max_output_tokens":%b,"max_tool_calls":null,"metadata":{},'
-            b'"model":%b,"output":[%b],"parallel_tool_calls":true,"previous_response_id":null,'
-            b'"reasoning":{"effort":null,"summary":null},"service_tier":"default","store":false,"temperature":1.0,'
+            b'"model":%b,"output":[%b],"parallel_tool_calls":true,"previous_response_id":%b,'
+            b'"reasoning":{"effort":null,"summary":null},"service_tier":"default","store":%b,"temperature":1.0,'
             b'"text":{"format":{"type":"text"},"verbosity":"medium"},"tool_choice":"auto","tools":[],"top_p":1.0,'
             b'"truncation":"disabled"%b}'
             % (
@@ -106,6 +164,8 @@ class _ResponseWriter:
                 msgspec.json.encode(self._request.max_output_tokens),
                 msgspec.json.encode(self._request.model),
                 output,
+                msgspec.json.encode(self._request.previous_response_id),
+                b"false" if self._request.store is False else b"true",
                 b"" if usage is None else b',"usage":' + usage,
             )
         )

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tokenopen.simulator.reply import Refused, new_id, openai_error
+from tokenopen.simulator.reply import Refused, anthropic_error, new_id, openai_error
 
 _BY_TYPE: Final[dict[str, object]] = {
     "string": "alpha",
@@ -44,9 +44,30 @@ class ToolCall:
 
     def piece(self, start: int, end: int, *, of: int) -> bytes:
         """Return the entry with the share of the arguments that words ``start`` to ``end`` of all are."""
+        return b'{"index":0,"function":{"arguments":%b}}' % self.share(start, end, of=of)
+
+    def share(self, start: int, end: int, *, of: int) -> bytes:
+        """Return, as a JSON string, the share of the arguments that words ``start`` to ``end`` of all are."""
         length = len(self.arguments)
-        share = self.arguments[length * start // of : length * end // of]
-        return b'{"index":0,"function":{"arguments":%b}}' % msgspec.json.encode(share)
+        return msgspec.json.encode(self.arguments[length * start // of : length * end // of])
+
+
+def called_tool(tools: list[dict[str, Any]], tool_choice: Any) -> ToolCall | None:
+    """Return the call of the tool, in Anthropic's shape, that the caller insists on; None for text.
+
+    Raises Refused with 400 where the named tool is not among the tools.
+    """
+    kind = tool_choice.get("type") if isinstance(tool_choice, dict) else None
+    if kind not in ("any", "tool"):
+        return None
+    chosen = [tool for tool in tools if kind == "any" or tool.get("name") == tool_choice.get("name")]
+    if not chosen:
+        raise Refused(400, anthropic_error(400, "tool_choice: no such tool in tools."))
+    return ToolCall(
+        new_id(b"toolu_"),
+        msgspec.json.encode(chosen[0].get("name")),
+        msgspec.json.encode(_arguments(chosen[0].get("input_schema"))).decode(),
+    )
 
 
 def tool_call_for(tools: list[dict[str, Any]], tool_choice: Any) -> ToolCall | None:
