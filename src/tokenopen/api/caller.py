@@ -8,12 +8,12 @@ from typing import Any
 
 from tokenopen.api.gateway import LookUp
 from tokenopen.api.json_types import format_instant
+from tokenopen.api.model_shape import show_model, show_models
 from tokenopen.api.receipt import show_receipt
 from tokenopen.control.receipt import get_receipt
 from tokenopen.core.admission import limit_uses
-from tokenopen.core.catalog import Model
 from tokenopen.core.errors import NotFound
-from tokenopen.core.money import format_amount, format_multiplier, format_rate
+from tokenopen.core.money import format_amount, format_multiplier
 from tokenopen.core.rate_limit import LimitUse, day_at
 from tokenopen.core.terms import (
     allowed_models,
@@ -22,13 +22,13 @@ from tokenopen.core.terms import (
     display_multiplier,
     limits_for,
     model_multipliers,
-    multiplier_for,
 )
 from tokenopen.gateway.check import check_caller, find_allowed_model
 from tokenopen.gateway.directory import Directory, Resolved
 from tokenopen.ports.storage import Storage
 from tokenopen.storage.rate_window import find_window
 from tokenopen.storage.user import find_user
+from tokenopen.upstream.dialect import Dialect
 
 Json = Mapping[str, Any]
 
@@ -55,21 +55,21 @@ class CallerApi:
         check_caller(resolved, address)
         return resolved
 
-    async def _models(self, key_hash: bytes, name: str, address: str) -> Json:
+    async def _models(self, key_hash: bytes, name: str, address: str, dialect: Dialect) -> Json:
         """``GET /v1/models``: what the key may call, with its credit consumption rates."""
         resolved = await self._find(key_hash, address)
         if name:
-            return _model_json(resolved, find_allowed_model(resolved, name))
+            return show_model(resolved, find_allowed_model(resolved, name), dialect.name)
         caller, now_ms = resolved.caller, resolved.as_of_ms
         policy, entitlement = caller.group.revision_at(now_ms).policy, caller.entitlement_at(now_ms)
         found = [
-            _model_json(resolved, model)
+            model
             for model in resolved.catalog.list_offered(now_ms)
             if allows(policy, entitlement, model.name) and not caller.key.narrows_away(model.name)
         ]
-        return {"object": "list", "data": found}
+        return show_models(resolved, found, dialect.name)
 
-    async def _key(self, key_hash: bytes, rest: str, address: str) -> Json:
+    async def _key(self, key_hash: bytes, rest: str, address: str, _: Dialect) -> Json:
         """``GET /v1/key``: the key's group, terms, and limits left."""
         _no_rest(rest)
         resolved = await self._find(key_hash, address)
@@ -111,7 +111,7 @@ class CallerApi:
             else format_instant(caller.key.expires_at_ms),
         }
 
-    async def _credits(self, key_hash: bytes, rest: str, address: str) -> Json:
+    async def _credits(self, key_hash: bytes, rest: str, address: str, _: Dialect) -> Json:
         """``GET /v1/credits``: the account's balance, what is held of it, and what is available."""
         _no_rest(rest)
         resolved = await self._find(key_hash, address)
@@ -124,7 +124,7 @@ class CallerApi:
             "available": format_amount(owner.available),
         }
 
-    async def _receipt(self, key_hash: bytes, call_id: str, address: str) -> Json:
+    async def _receipt(self, key_hash: bytes, call_id: str, address: str, _: Dialect) -> Json:
         """``GET /v1/receipts/{call_id}``: what one call of the account was charged, and why."""
         resolved = await self._find(key_hash, address)
         async with self._storage.read() as tx:
@@ -147,27 +147,4 @@ def _limit_json(use: LimitUse | None, used: int, now_ms: int) -> Json:
         "used": use.used,
         "remaining": use.remaining,
         "resets_at": format_instant(resets_at_ms),
-    }
-
-
-def _model_json(resolved: Resolved, model: Model) -> Json:
-    caller, now_ms = resolved.caller, resolved.as_of_ms
-    revision = model.price_at(now_ms)
-    assert revision is not None, "an offered model has a price"
-    policy = caller.group.revision_at(now_ms).policy
-    multiplier_ppm, rule = multiplier_for(policy, caller.entitlement_at(now_ms), model.name)
-    return {
-        "id": model.name,
-        "object": "model",
-        "created": revision.effective_from_ms // 1000,
-        "owned_by": model.maker,
-        "context_window": model.context_window,
-        "max_output_tokens": model.max_output_tokens,
-        "multiplier": format_multiplier(multiplier_ppm),
-        "multiplier_rule": rule,
-        # Credits per million units, list price x multiplier.
-        "credit_consumption_rates": {
-            unit_class: format_rate(price, multiplier_ppm)
-            for unit_class, price in revision.prices.per_million.items()
-        },
     }

@@ -33,8 +33,9 @@ BODY_BYTES_MAX: Final = 32 * 1024 * 1024
 BODY_TIMEOUT_S: Final = 60
 
 Scope = Mapping[str, Any]
-# Answers a GET for the caller behind a keyed hash; the rest of the path comes with it.
-LookUp = Callable[[bytes, str, str], Awaitable[object]]
+# Answers a GET for the caller behind a keyed hash; the rest of the path, the caller's address and the dialect
+# come with it.
+LookUp = Callable[[bytes, str, str, Dialect], Awaitable[object]]
 
 _log = structlog.get_logger()
 
@@ -99,9 +100,15 @@ class GatewayApi:
             if found is None:
                 await self._look_up(scope, connection, key_hash, dialect, call_id)
                 return
-            await self._gateway.directory.find(key_hash)
+            resolved = await self._gateway.directory.find(key_hash)
             surface, values = found
-            body = await _read_body(scope, receive)
+            try:
+                body = await _read_body(scope, receive)
+            except Refusal as refusal:
+                self._gateway.refused.note(
+                    resolved.caller, refusal, call_id=call_id, surface=surface.name, model=None
+                )
+                raise
         except _Gone:
             return
         except Exception as error:
@@ -154,11 +161,12 @@ class GatewayApi:
         self, scope: Scope, connection: AsgiConnection, key_hash: bytes, dialect: Dialect, call_id: str
     ) -> None:
         path: str = scope["path"]
-        name, _, rest = path.removeprefix("/v1/").partition("/")
-        look_up = self._look_ups.get(name)
+        _, version, name, *rest = *path.split("/", 3), ""
+        # Of Gemini's paths only the models are looked up.
+        look_up = self._look_ups.get(name) if version == "v1" or name == "models" else None
         if look_up is None or scope["method"] not in ("GET", "HEAD"):
             raise NotFound(f"{scope['method']} {path} is not offered here. See the API reference.")
-        answer = await look_up(key_hash, rest, connection.address)
+        answer = await look_up(key_hash, rest[0], connection.address, dialect)
         body = msgspec.json.encode(answer)
         await connection.start(200, _head(body, dialect, call_id))
         await connection.finish(b"" if scope["method"] == "HEAD" else body)
