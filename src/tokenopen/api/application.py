@@ -16,10 +16,16 @@ class Application:
     """The ASGI callable that the server runs. ``is_ready`` tells whether calls can be admitted."""
 
     def __init__(
-        self, *, gateway_api: AsgiApp, control_app: AsgiApp, is_ready: Callable[[], Awaitable[bool]]
+        self,
+        *,
+        gateway_api: AsgiApp,
+        control_app: AsgiApp,
+        web_app: AsgiApp,
+        is_ready: Callable[[], Awaitable[bool]],
     ) -> None:
         self._gateway_api = gateway_api
         self._control_app = control_app
+        self._web_app = web_app
         self._is_ready = is_ready
         self._closes_connections = False
 
@@ -44,8 +50,7 @@ class Application:
             ready = await self._is_ready()
             await _answer(send, 200 if ready else 503, {"status": "ready" if ready else "not_ready"})
         else:
-            message = "There is nothing at this path. Calls are under /v1, the control API under /api."
-            await _answer(send, 404, {"error": {"code": "not_found", "message": message}})
+            await self._web_app(scope, receive, send)
 
 
 def _closing(send: Send) -> Send:

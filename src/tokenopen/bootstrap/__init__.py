@@ -42,6 +42,7 @@ from tokenopen.upstream.addresses import parse_origin
 from tokenopen.upstream.credential import open_credential
 from tokenopen.upstream.http1 import Http1Upstream
 from tokenopen.upstream.surfaces.offered import SURFACES
+from tokenopen.web.app import create_web_app
 
 __all__ = [
     "Platform",
@@ -174,8 +175,12 @@ async def _open_gateway(
             return False
         return True
 
+    control_app = create_control_app(services)
     application = Application(
-        gateway_api=gateway_api, control_app=create_control_app(services), is_ready=is_ready
+        gateway_api=gateway_api,
+        control_app=control_app,
+        web_app=create_web_app(services, openapi=control_app.openapi),
+        is_ready=is_ready,
     )
     return Platform(
         application=application, gateway_api=gateway_api, first_start=first_start, first_key=first_key

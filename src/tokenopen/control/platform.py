@@ -49,6 +49,11 @@ def _describe(view: PlatformView) -> dict[str, object]:
     }
 
 
+async def load_platform(tx: Transaction) -> Platform:
+    """Return the settings for whoever looks at a page; there is no secret among them."""
+    return await storage.load_platform(tx)
+
+
 async def read_platform(tx: Transaction, actor: Actor) -> PlatformView:
     """Return the platform settings, for administrators."""
     actor.require_administrator()

@@ -1,0 +1,66 @@
+"""The web application: console and guide pages, beside the callers' and the control API.
+
+Around every page: security headers, then the visit (who looks, in which language and theme), then its route,
+which lets only our own pages change something.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.routing import APIRoute
+from starlette.types import ASGIApp
+
+from tokenopen.control.services import Services
+from tokenopen.web import guide, home, profile, sign_in, sign_up
+from tokenopen.web.error_page import add_error_pages
+from tokenopen.web.render import create_environment
+from tokenopen.web.security import SecurityHeaders
+from tokenopen.web.session import add_session_answers, recognize, refuse_forged
+from tokenopen.web.static_file import STATIC_PATH, StaticFiles
+from tokenopen.web.text import Languages
+from tokenopen.web.visit import Visits
+
+ROUTERS: Final[tuple[APIRouter, ...]] = (
+    home.router,
+    sign_in.router,
+    sign_up.router,
+    profile.router,
+    guide.router,
+)
+
+OpenApi = Callable[[], Mapping[str, Any]]
+
+
+def create_pages(services: Services, *, openapi: OpenApi = dict) -> FastAPI:
+    """Return the pages' routes. ``openapi`` gives the control API's description, for the reference."""
+    static_files = StaticFiles()
+    app = FastAPI(
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        dependencies=[Depends(refuse_forged)],
+    )
+    app.state.services = services
+    app.state.templates = create_environment(static_files)
+    app.state.openapi = openapi
+    add_error_pages(app)
+    add_session_answers(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.state.paths = frozenset(
+        route.path for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)
+    )
+
+    @app.get(STATIC_PATH + "/{path:path}")
+    async def find_static_file(request: Request) -> Response:
+        return static_files.answer(request)
+
+    return app
+
+
+def create_web_app(services: Services, *, openapi: OpenApi = dict) -> ASGIApp:
+    """Return the ASGI application of every path that is neither of the two APIs'."""
+    pages = create_pages(services, openapi=openapi)
+    return SecurityHeaders(Visits(pages, services=services, languages=Languages(), recognize=recognize))

@@ -1,0 +1,188 @@
+"""Chart: amounts over time as stacked bars, drawn by the server; every chart is also a table.
+
+Positions are whole units of the drawing, whatever the amounts are, so that no float is made of them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+WIDTH: Final = 720
+HEIGHT: Final = 240
+LEFT: Final = 56
+_BOTTOM: Final = 24
+_TOP: Final = 12
+_GRID_LINES: Final = 4
+_LABELS_MAX: Final = 8
+_GAP: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """One colour of a chart: an amount per column, none below zero."""
+
+    name: str
+    amounts: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnHead:
+    """Where a column stands: ``at_s`` is its beginning in Unix seconds, ``text`` what it is called."""
+
+    at_s: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """An amount of the table: as it is, and as it is read."""
+
+    raw: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A row of the table below the chart."""
+
+    at_s: int
+    text: str
+    values: Sequence[Cell]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """A rectangle; ``series`` counts from 1 and is its colour."""
+
+    series: int
+    column: int
+    x: int
+    y: int
+    width: int
+    height: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GridLine:
+    """A horizontal line and the amount that it stands for."""
+
+    y: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """A column's name below it."""
+
+    x: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """What templates/macros/chart.html draws."""
+
+    title: str
+    unit: str
+    series: Sequence[Series]
+    columns: Sequence[Column]
+    bars: Sequence[Bar]
+    grid: Sequence[GridLine]
+    labels: Sequence[Label]
+    is_empty: bool
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+
+
+def _round_up(amount: int) -> int:
+    """Return the next amount that people count by: 1, 2, 2.5 or 5 times a power of ten, times four."""
+    power = 1
+    while True:
+        for step in (4, 8, 10, 20):
+            if step * power >= amount:
+                return step * power
+        power *= 10
+
+
+def draw_chart(
+    heads: Sequence[ColumnHead],
+    series: Sequence[Series],
+    *,
+    title: str,
+    unit: str,
+    amount_text: Callable[[int], str],
+) -> Chart:
+    """Return a chart of amounts per column, stacked in the series' order.
+
+    ``amount_text`` says an amount as people read it.
+    """
+    assert all(len(one.amounts) == len(heads) for one in series), "one amount per column"
+    tallest = max((sum(one.amounts[at] for one in series) for at in range(len(heads))), default=0)
+    top = _round_up(max(tallest, _GRID_LINES))
+    room = HEIGHT - _BOTTOM - _TOP
+    columns = [
+        Column(
+            at_s=head.at_s,
+            text=head.text,
+            values=[Cell(raw=one.amounts[at], text=amount_text(one.amounts[at])) for one in series],
+        )
+        for at, head in enumerate(heads)
+    ]
+    every = max(1, -(-len(heads) // _LABELS_MAX))
+    return Chart(
+        title=title,
+        unit=unit,
+        series=series,
+        columns=columns,
+        bars=_bars(heads, series, top=top, room=room, amount_text=amount_text),
+        grid=[
+            GridLine(y=_TOP + room - room * line // _GRID_LINES, text=amount_text(top * line // _GRID_LINES))
+            for line in range(_GRID_LINES + 1)
+        ],
+        labels=[
+            Label(x=_left_of(at, len(heads)) + _width(len(heads)) // 2, text=head.text)
+            for at, head in enumerate(heads)
+            if at % every == 0
+        ],
+        is_empty=tallest == 0,
+    )
+
+
+def _left_of(column: int, count: int) -> int:
+    return LEFT + (WIDTH - LEFT) * column // count
+
+
+def _width(count: int) -> int:
+    return max(2, (WIDTH - LEFT) // count - _GAP)
+
+
+def _bars(
+    heads: Sequence[ColumnHead],
+    series: Sequence[Series],
+    *,
+    top: int,
+    room: int,
+    amount_text: Callable[[int], str],
+) -> Sequence[Bar]:
+    bars = []
+    for at, head in enumerate(heads):
+        below = 0
+        for number, one in enumerate(series, 1):
+            amount = one.amounts[at]
+            foot, below = below, below + amount
+            low, high = room * foot // top, room * below // top
+            if amount:
+                bars.append(
+                    Bar(
+                        series=number,
+                        column=at,
+                        x=_left_of(at, len(heads)),
+                        y=_TOP + room - max(high, low + 1),
+                        width=_width(len(heads)),
+                        height=max(high - low, 1),
+                        text=f"{head.text}: {one.name} {amount_text(amount)}",
+                    )
+                )
+    return bars

@@ -1,0 +1,101 @@
+// What scripts add to pages that work without them. Everything is found by a data- attribute.
+
+const root = document.documentElement;
+
+function on(type, selector, act) {
+  document.addEventListener(type, (event) => {
+    const found = event.target instanceof Element ? event.target.closest(selector) : null;
+    if (found) act(found, event);
+  });
+}
+
+// Theme: the server reads the cookie, so the next page comes in the right colours from the start.
+on("click", "[data-theme-choice]", (button) => {
+  const pressed = root.dataset.theme;
+  const order = ["light", "dark", "auto"];
+  // On a phone only the chosen one is there; touching it goes on to the next.
+  const choice = button.dataset.themeChoice === pressed && matchMedia("(max-width: 860px)").matches
+    ? order[(order.indexOf(pressed) + 1) % order.length]
+    : button.dataset.themeChoice;
+  const secure = location.protocol === "https:" ? "; secure" : "";
+  document.cookie = `tokenopen-theme=${choice}; path=/; max-age=31536000; samesite=lax${secure}`;
+  root.dataset.theme = choice;
+  for (const other of document.querySelectorAll("[data-theme-choice]")) {
+    other.setAttribute("aria-pressed", String(other.dataset.themeChoice === choice));
+  }
+  document.querySelector(`[data-theme-choice="${choice}"]`)?.focus();
+});
+
+// Copying: from an input its value, from anything else its text.
+on("click", "[data-copy]", async (button) => {
+  const source = document.getElementById(button.dataset.copy);
+  const text = "value" in source ? source.value : source.textContent;
+  const label = button.querySelector("span");
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    getSelection().selectAllChildren(source);
+    return;
+  }
+  const before = label.textContent;
+  label.textContent = button.dataset.copied;
+  button.setAttribute("aria-live", "polite");
+  setTimeout(() => { label.textContent = before; }, 1600);
+});
+on("focusin", "[data-select]", (input) => input.select());
+on("click", "[data-dismiss]", (button) => button.closest(".flash").remove());
+
+// A dialog opens as a popover by itself; with scripts it is modal, so that nothing behind it can be reached.
+on("click", "[data-dialog]", (button, event) => {
+  const dialog = document.getElementById(button.dataset.dialog);
+  event.preventDefault();
+  dialog.removeAttribute("popover");
+  dialog.showModal();
+});
+on("click", "[data-close]", (button, event) => {
+  const dialog = button.closest("dialog");
+  if (dialog.hasAttribute("popover")) return;
+  event.preventDefault();
+  dialog.close();
+});
+
+// A menu closes when something else is clicked, or with Escape.
+document.addEventListener("click", (event) => {
+  for (const menu of document.querySelectorAll("[data-dropdown][open]")) {
+    if (!menu.contains(event.target)) menu.open = false;
+  }
+});
+document.addEventListener("keydown", (event) => {
+  const menu = event.key === "Escape" && document.querySelector("[data-dropdown][open]");
+  if (menu) { menu.open = false; menu.querySelector("summary").focus(); }
+});
+
+// A form is sent once, however often its button is pressed.
+on("submit", "form[data-once]", (form, event) => {
+  if (form.dataset.sent) { event.preventDefault(); return; }
+  form.dataset.sent = "yes";
+  setTimeout(() => { delete form.dataset.sent; }, 8000);
+});
+addEventListener("pageshow", () => {
+  for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+});
+
+// The language of examples is kept from page to page.
+function showTab(name) {
+  for (const input of document.querySelectorAll("[data-tab]")) {
+    if (input.dataset.tab === name) input.checked = true;
+  }
+}
+on("change", "[data-tab]", (input) => {
+  showTab(input.dataset.tab);
+  try { localStorage.setItem("tokenopen-tab", input.dataset.tab); } catch { /* private windows keep nothing */ }
+});
+try { showTab(localStorage.getItem("tokenopen-tab")); } catch { /* as above */ }
+
+document.querySelector("[data-focus]")?.focus();
+
+// Charts: the library is only fetched where there is one.
+if (document.querySelector("[data-chart]")) {
+  const source = document.querySelector("meta[name=tokenopen-charts]");
+  if (source) import(source.content).then((charts) => charts.enliven());
+}
