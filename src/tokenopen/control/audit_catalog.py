@@ -14,6 +14,7 @@ from tokenopen.storage import audit as statements
 from tokenopen.storage.directory import price_revision_from_row
 from tokenopen.storage.model import decode_named
 from tokenopen.storage.policy import decode_entitlement, decode_json, decode_policy
+from tokenopen.upstream.surfaces.stored_response import StoredResponseSurface
 
 Row = Mapping[str, Any]
 
@@ -122,7 +123,9 @@ def explain_terms(call: Row, history: CatalogHistory) -> str | None:
     group_id, policy = history.policies.get(call["group_revision_id"], (None, None))
     if policy is None or group_id != call["group_id"]:
         return f"there is no revision {call['group_revision_id']} of group {call['group_id']}"
-    if call["entitlement_id"] is None and not policy.allows(call["model"]):
+    # What was made once may be looked at and deleted also where its model is not allowed any more.
+    allowed = policy.allows(call["model"]) or call["surface"] == StoredResponseSurface.name
+    if call["entitlement_id"] is None and not allowed:
         return f"its group did not allow {call['model']}"
     return _explain_multiplier(call, policy)
 
