@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-fast test-postgresql trial-crash trial-cluster check format lock clean
+.PHONY: help setup assets demo test test-fast test-postgresql trial-crash trial-cluster check format lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 20
 
@@ -26,12 +26,22 @@ $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
 	$(BIN)/python -m pip install --disable-pip-version-check -q --require-hashes -r requirements/dev.txt
 	@touch $@
 
-setup: $(VENV)/.dev ## install everything, pinned by hash, into .venv
+setup: $(VENV)/.dev assets-if-possible ## install everything, pinned by hash, into .venv
 
-demo: $(VENV)/.run ## start a demo: embedded database, simulated upstream; ONCE=1 checks itself and ends
+assets: $(VENV)/.python ## fetch the pages' libraries with npm (Node from a wheel where the machine has none)
+	@command -v npm >/dev/null || $(BIN)/python -m pip install --disable-pip-version-check -q --require-hashes -r requirements/frontend.txt
+	$(BIN)/python frontend/build_assets.py
+
+# Pages work without the libraries, so nothing below fails where they cannot be fetched.
+.PHONY: assets-if-possible
+assets-if-possible: $(VENV)/.python
+	@command -v npm >/dev/null || $(BIN)/python -m pip install --disable-pip-version-check -q --require-hashes -r requirements/frontend.txt || true
+	@$(BIN)/python frontend/build_assets.py --if-possible
+
+demo: $(VENV)/.run assets-if-possible ## start a demo: embedded database, simulated upstream; ONCE=1 checks itself and ends
 	$(BIN)/tokenopen demo $(if $(ONCE),--once)
 
-test: $(VENV)/.dev check ## every check and test
+test: $(VENV)/.dev assets-if-possible check ## every check and test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-fast: $(VENV)/.dev ## tests without those that start processes
@@ -52,19 +62,19 @@ trial-cluster: $(VENV)/.dev ## hurt 4 workers on PostgreSQL under load, then che
 	  $(if $(SEED),--seed $(SEED)) $(if $(LEASE),--lease-s $(LEASE)) $(if $(POSTGRESQL),--postgresql $(POSTGRESQL))
 
 check: $(VENV)/.dev ## format, lint, types, import layers, tidy rules
-	$(BIN)/ruff format --check src tests trials
-	$(BIN)/ruff check src tests trials
+	$(BIN)/ruff format --check src tests trials frontend
+	$(BIN)/ruff check src tests trials frontend
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/tidy
 
 format: $(VENV)/.dev ## format the code and sort imports
-	$(BIN)/ruff format src tests trials
-	$(BIN)/ruff check --fix src tests trials
+	$(BIN)/ruff format src tests trials frontend
+	$(BIN)/ruff check --fix src tests trials frontend
 
 lock: $(VENV)/.dev ## pin the newest dependencies, with hashes and without index addresses
 	for name in build run dev; do $(BIN)/uv pip compile -q --universal --python-version 3.11 --upgrade \
 	  --generate-hashes --no-emit-index-url --no-header requirements/$$name.in -o requirements/$$name.txt; done
 
 clean: ## remove the environment and what tools left behind
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist frontend/node_modules src/tokenopen/web/static/vendor .mypy_cache .ruff_cache .pytest_cache .hypothesis
