@@ -4,29 +4,36 @@ from collections.abc import Sequence
 
 from tokenopen.core.catalog import Catalog, Route
 from tokenopen.core.errors import InvalidRequest, NoUpstreamAvailable
-from tokenopen.core.provider_object import ProviderObject
+from tokenopen.gateway.reference import Referred, unknown_reference
 from tokenopen.upstream.providers import find_provider
 from tokenopen.upstream.surface import CallRequest, Surface
 from tokenopen.upstream.surfaces.offered import SURFACES
+from tokenopen.upstream.surfaces.stored_response import StoredResponseSurface
 
 
 def find_routes(
-    catalog: Catalog, model: str, surface: Surface, request: CallRequest, referred: ProviderObject | None
+    catalog: Catalog, model: str, surface: Surface, request: CallRequest, referred: Referred
 ) -> Sequence[Route]:
     """Return where a call may go: the providers that speak its surface; only one holds what it refers to.
 
     Refuses InvalidRequest where no provider of the model speaks the surface, NoUpstreamAvailable where the
-    upstream that holds what the call refers to is not connected any more.
+    upstream that holds what the call refers to is not connected any more, and NotFound where every provider
+    of the model would look up an id that is nobody's or somebody else's.
     """
     routes = catalog.routes.get(model, ())
-    if referred is not None:
+    if referred.holder is not None:
         if not request.model:
             routes = [route for each in catalog.routes.values() for route in each]
-        routes = [route for route in routes if route.endpoint.id == referred.upstream_id][:1]
+        routes = [route for route in routes if route.endpoint.id == referred.holder.upstream_id][:1]
         if not routes:
             raise NoUpstreamAvailable(
                 f"What this call refers to is kept by a provider that does not carry {model} here any more."
             )
+    routes = [route for route in routes if route.endpoint.id in referred.likely_upstreams] or routes
+    if referred.unknown is not None:
+        routes = [route for route in routes if not _keeps(route)]
+        if not routes:
+            raise unknown_reference(referred.unknown)
     speaking = [route for route in routes if speaks(route, surface)]
     if not speaking:
         raise InvalidRequest(
@@ -40,6 +47,11 @@ def find_routes(
 def speaks(route: Route, surface: Surface) -> bool:
     """Tell whether the provider at a route's end speaks a surface."""
     return surface.name in find_provider(route.endpoint.provider).surfaces
+
+
+def _keeps(route: Route) -> bool:
+    """Tell whether a provider keeps what it has written, and looks it up by its id."""
+    return StoredResponseSurface.name in find_provider(route.endpoint.provider).surfaces
 
 
 def _paths(routes: Sequence[Route]) -> Sequence[str]:

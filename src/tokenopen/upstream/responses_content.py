@@ -1,13 +1,13 @@
 """Content of a response's input, in the shape of OpenAI's responses: text, data for attachments, and what
 the provider adds by itself."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
 
 from tokenopen.core.errors import InvalidRequest
-from tokenopen.upstream.content import Measure, base64_bytes, data_url_bytes, utf8_length
+from tokenopen.upstream.content import REFERENCES_MAX, Measure, base64_bytes, data_url_bytes, utf8_length
 from tokenopen.upstream.json_body import JsonObject
 from tokenopen.upstream.refused_option import FreeTools, refuse_hosted_tools
 
@@ -50,9 +50,11 @@ _OUTPUT: Final = "_output"
 
 @dataclass(slots=True)
 class InputMeasure(Measure):
-    """A measure, with whether there is input that the provider adds and that is not seen here."""
+    """A measure, with whether there is input that the provider adds and that is not seen here, and ids of
+    items that it may look up."""
 
     open_ended: bool = False
+    item_ids: list[str] = field(default_factory=list)
 
 
 class _Item(msgspec.Struct, gc=False):
@@ -88,11 +90,22 @@ def measure_input(fields: JsonObject, tools: FreeTools) -> InputMeasure:
 
 def _add_item(measure: InputMeasure, item: _Item) -> None:
     kind = item.type
-    if not _is_whole(item, kind):
-        measure.refer(item.id, param="input")
+    # A reference may leave its type out.
     if kind == "item_reference" or (kind is None and item.content is None):
+        measure.refer(item.id, param="input")
         measure.open_ended = True
-    elif kind == "compaction":
+    elif isinstance(item.id, str) and not _is_whole(item, kind):
+        measure.item_ids.append(item.id)
+        if len(measure.item_ids) > REFERENCES_MAX:
+            raise InvalidRequest(f"input holds more than {REFERENCES_MAX} items of that kind.", param="input")
+    _add_input(measure, item)
+
+
+def _add_input(measure: InputMeasure, item: _Item) -> None:
+    kind = item.type
+    if kind == "item_reference":
+        return
+    if kind == "compaction":
         # It stands for all that came before, which is not read any more.
         measure.text_bytes = 0
     elif kind is None or kind == "message":
@@ -109,10 +122,7 @@ def _is_whole(item: _Item, kind: Any) -> bool:
     """Tell whether an item holds all that it stands for."""
     if isinstance(item.encrypted_content, str) and item.encrypted_content:
         return True
-    if kind is None:
-        # A reference may leave its type out as well.
-        return item.content is not None
-    return isinstance(kind, str) and (kind in _OWN_ITEMS or kind.endswith(_OUTPUT))
+    return kind is None or (isinstance(kind, str) and (kind in _OWN_ITEMS or kind.endswith(_OUTPUT)))
 
 
 def _add_content(measure: Measure, content: Any) -> None:

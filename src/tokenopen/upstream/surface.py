@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from tokenopen.core.usage import Usage
 from tokenopen.upstream.dialect import Dialect
+from tokenopen.upstream.form import Form
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,12 +20,13 @@ class Target:
 
     ``values`` are what stands in the places of the surface's path, ``query`` is the decoded query without
     the API key, of a name given twice the first value, ``query_pairs`` all of it. ``headers`` are those that
-    the dialect lets a surface read, lower case.
+    the dialect lets a surface read, lower case. ``form`` is the body of a surface that takes one as parts.
     """
 
     values: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
     query_pairs: Sequence[tuple[str, str]] = ()
+    form: Form | None = None
     headers: Mapping[bytes, bytes] = field(default_factory=dict)
 
 
@@ -46,10 +48,11 @@ class CallRequest:
     ``path_values`` stand in the places of the surface's ``upstream_path``, beside the model's.
     ``references`` are ids of what a provider keeps from earlier replies: only the account that made them may
     name them, and the call goes to the upstream that holds them. ``model`` is empty where only they say it.
+    ``item_ids`` are ids that only a provider that keeps replies would look up; for others they are names.
     ``priced_above_units`` is set where the caller asks for more input than is usual (a beta of 1M units):
     the model has to be offered with a context window above it.
-    ``counted_units`` are the most units of counted classes that the call can use, and ``own_prices`` further
-    classes that are sold dearer than text: a model whose prices do not name them is refused.
+    ``counted_units`` are the most units of counted classes that the call can use, held where they are
+    priced. ``own_prices`` are what the model's price has to name: of each, one of the classes listed.
     """
 
     model: str
@@ -68,9 +71,11 @@ class CallRequest:
     query: str = ""
     path_values: Mapping[str, str] = field(default_factory=dict)
     references: Sequence[str] = ()
+    item_ids: Sequence[str] = ()
     priced_above_units: int | None = None
     counted_units: Mapping[str, int] = field(default_factory=dict)
-    own_prices: Sequence[str] = ()
+    own_prices: Sequence[Sequence[str]] = ()
+    form: Form | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,6 +90,7 @@ class ResponsesSurface:
             open_ended=measure.open_ended or any(_is_given(fields, name) for name in _KEPT_INPUT),
             fields=fields,
             references=measure.references,
+            item_ids=measure.item_ids,
         )
 
     def upstream_body(
