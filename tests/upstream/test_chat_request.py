@@ -327,6 +327,15 @@ def test_streams_ask_for_usage_where_the_provider_takes_the_option() -> None:
     assert "stream_options" not in json.loads(sent(chat(stream=True), to="mistral"))
 
 
+def test_a_provider_that_refuses_the_usage_option_is_not_sent_it() -> None:
+    options = b'"stream_options": {"include_usage":true}'
+    body = b'{"model":"m", "a\\u0022b" : 1.50,%b,"messages":[{}],"stream":true}' % options
+    expected = b'{"model":"up","a\\"b":1.50,"messages":[{}],"stream":true}'
+    assert sent(CHAT.read_request(body), model="up", to="mistral") == expected
+    other = chat(stream=True, stream_options={"include_obfuscation": False})
+    assert json.loads(sent(other, to="mistral"))["stream_options"] == {"include_obfuscation": False}
+
+
 def test_usage_is_only_wanted_of_a_stream() -> None:
     assert not chat(stream_options={"include_usage": True}).wants_usage
     assert not chat(stream=True, stream_options={"include_usage": False}).wants_usage

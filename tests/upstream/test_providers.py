@@ -7,6 +7,7 @@ from tokenopen.upstream.providers import PROVIDERS, find_provider
 from tokenopen.upstream.surface import Surface
 from tokenopen.upstream.surfaces.chat import ChatSurface
 from tokenopen.upstream.surfaces.messages import MessagesSurface
+from tokenopen.upstream.surfaces.offered import SURFACES
 
 CHAT, MESSAGES = ChatSurface(), MessagesSurface()
 
@@ -67,3 +68,10 @@ def test_a_call_is_sent_below_the_base_url_where_the_provider_takes_it(
 ) -> None:
     request = CHAT.read_request(b'{"model":"m","messages":[{"role":"user","content":"Hi"}]}')
     assert find_provider(provider).url_of(surface, base_url, request, "my model") == expected
+
+
+def test_each_surface_is_spoken_by_a_provider_and_only_spoken_ones_have_other_paths() -> None:
+    for provider in PROVIDERS.values():
+        assert provider.paths.keys() <= provider.surfaces, provider.name
+    spoken = {name for provider in PROVIDERS.values() for name in provider.surfaces}
+    assert {surface.name for surface in SURFACES} <= spoken

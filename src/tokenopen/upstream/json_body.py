@@ -103,6 +103,12 @@ class JsonObject(Mapping[str, bytes]):
         pieces.append(source[closing:])
         return b"".join(pieces)
 
+    def without(self, name: str, changes: Mapping[str, bytes]) -> bytes:
+        """Return the object without one of its names, and with other values replaced or added; values stay as
+        they were written, the white space between them goes."""
+        values = {other: self[other] for other in self if other != name} | dict(changes)
+        return b"{" + b",".join(msgspec.json.encode(other) + b":" + values[other] for other in values) + b"}"
+
     def _spans_of(self, names: set[str]) -> list[tuple[int, int, str]]:
         """Return where the values of the names stand, in the order in which they stand there."""
         if self._spans is not None:

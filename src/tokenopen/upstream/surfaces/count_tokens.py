@@ -62,7 +62,7 @@ class CountTokensSurface:
             upstream_model=upstream_model,
             cap_output_tokens=None,
             max_tokens_field="max_tokens",
-            takes_usage_option=False,
+            takes_usage_option=None,
         )
 
     def read_reply(self, body: bytes, *, convention: ReportConvention) -> Usage | None:

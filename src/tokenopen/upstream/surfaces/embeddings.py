@@ -75,7 +75,7 @@ class EmbeddingsSurface:
             upstream_model=upstream_model,
             cap_output_tokens=None,
             max_tokens_field=convention.max_tokens_field,
-            takes_usage_option=False,
+            takes_usage_option=None,
         )
 
     def read_reply(self, body: bytes, *, convention: ReportConvention) -> Usage | None:

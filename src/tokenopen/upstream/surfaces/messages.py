@@ -96,7 +96,7 @@ class MessagesSurface:
             upstream_model=upstream_model,
             cap_output_tokens=cap_output_tokens,
             max_tokens_field="max_tokens",
-            takes_usage_option=False,
+            takes_usage_option=None,
         )
 
     def read_reply(self, body: bytes, *, convention: ReportConvention) -> Usage | None:

@@ -58,21 +58,27 @@ def with_upstream_fields(
     upstream_model: str,
     cap_output_tokens: int | None,
     max_tokens_field: str,
-    takes_usage_option: bool,
+    takes_usage_option: bool | None,
 ) -> bytes:
-    """Return the caller's body with the upstream's model, usage asked for in streams, and the cap."""
+    """Return the caller's body with the upstream's model, usage asked for in streams, and the cap.
+
+    ``takes_usage_option`` is None where the surface has no such option.
+    """
     fields = request.fields
     assert isinstance(fields, JsonObject)
     changes = {}
     if upstream_model != request.model:
         changes["model"] = msgspec.json.encode(upstream_model)
+    options = None if takes_usage_option is None else _stream_options(fields)
     if request.stream and takes_usage_option and not request.wants_usage:
-        options = _stream_options(fields)
         changes["stream_options"] = (
             b'{"include_usage":true}' if options is None else options.replaced({"include_usage": b"true"})
         )
     if cap_output_tokens is not None:
         changes[max_tokens_field] = b"%d" % cap_output_tokens
+    if takes_usage_option is False and options is not None and options.keys() <= _STREAM_OPTIONS.names:
+        # This provider reports usage in any case, and refuses to be asked for it.
+        return fields.without("stream_options", changes)
     return fields.replaced(changes) if changes else fields.source
 
 

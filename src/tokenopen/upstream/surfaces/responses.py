@@ -106,7 +106,7 @@ class ResponsesSurface:
             upstream_model=upstream_model,
             cap_output_tokens=cap_output_tokens,
             max_tokens_field="max_output_tokens",
-            takes_usage_option=False,
+            takes_usage_option=None,
         )
 
     def read_reply(self, body: bytes, *, convention: ReportConvention) -> Usage | None:

@@ -1,0 +1,54 @@
+"""Headers of messages: what goes on to the provider, and which betas are refused because of their price."""
+
+import pytest
+
+from tokenopen.core.errors import InvalidRequest
+from tokenopen.upstream.messages_header import read_messages_headers
+
+VERSION = (b"anthropic-version", b"2023-06-01")
+
+
+def test_the_version_is_passed_on_or_added() -> None:
+    assert read_messages_headers({}) == ([VERSION], None)
+    newer = {b"anthropic-version": b"2026-10-21"}
+    assert read_messages_headers(newer) == ([(b"anthropic-version", b"2026-10-21")], None)
+
+
+@pytest.mark.parametrize("version", [b"", b"latest", b"2023-06-01\r\nx: y", b"2023-06-01,2023-06-01"])
+def test_a_version_that_is_no_date_is_refused(version: bytes) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        read_messages_headers({b"anthropic-version": version})
+    assert refused.value.facts == {"param": "anthropic-version"}
+
+
+def test_betas_that_change_no_price_pass() -> None:
+    given = b" interleaved-thinking-2025-05-14,claude-code-20250219, , structured-outputs-2025-11-13"
+    sent = b"interleaved-thinking-2025-05-14,claude-code-20250219,structured-outputs-2025-11-13"
+    assert read_messages_headers({b"anthropic-beta": given}) == ([VERSION, (b"anthropic-beta", sent)], None)
+
+
+def test_a_longer_context_needs_a_model_that_is_offered_with_one() -> None:
+    assert read_messages_headers({b"anthropic-beta": b"context-1m-2025-08-07"}).priced_above_units == 200_000
+
+
+@pytest.mark.parametrize(
+    "beta",
+    [
+        "fast-mode-2026-02-01",
+        "code-execution-2025-05-22",
+        "mcp-client-2025-11-20",
+        "skills-2025-10-02",
+        "server-side-fallback-2026-07-01",
+        "advisor-tool-2026-03-01",
+        "message-threads-2026-08-12",
+        "of-tomorrow-2027-01-01",
+        "pdfs-2024-09-25-fast-mode",
+        "Fast-Mode",
+        "\x00",
+    ],
+)
+def test_betas_that_may_change_the_price_and_unknown_ones_are_refused(beta: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        read_messages_headers({b"anthropic-beta": b"pdfs-2024-09-25," + beta.encode()})
+    assert refused.value.facts == {"param": "anthropic-beta"}
+    assert "\x00" not in refused.value.message
