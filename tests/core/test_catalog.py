@@ -106,14 +106,11 @@ def test_a_counted_class_has_the_price_that_names_it_and_no_other() -> None:
 
 
 def test_what_a_call_may_not_have_units_of_is_found() -> None:
-    prices = priced(input=1, output=1, images=40)
-    step = PriceStep(above_input_units=5, prices=priced(input=1, output=1))
     named = frozenset({"input", "output", "images", "audio_output"})
-    revision = replace(revision_of(prices), named=named)
-    assert revision.find_unpriced(counted=["images"], own=["audio_output"]) is None
-    assert revision.find_unpriced(counted=["seconds"], own=[]) == "seconds"
-    assert revision.find_unpriced(counted=[], own=["image_output"]) == "image_output"
-    assert replace(revision, steps=[step]).find_unpriced(counted=["images"], own=[]) == "images"
+    revision = replace(revision_of(priced(input=1, output=1, images=40)), named=named)
+    assert revision.find_unpriced([]) is None
+    assert revision.find_unpriced([["images", "image_output"], ["audio_output"]]) is None
+    assert revision.find_unpriced([["images"], ["seconds", "audio_input"]]) == ["seconds", "audio_input"]
 
 
 def test_a_negative_price_is_our_mistake() -> None:

@@ -193,7 +193,7 @@ def test_what_cannot_be_seen_may_fill_the_context_window() -> None:
 def test_output_that_is_sold_dearer_needs_a_price_of_its_own() -> None:
     assert read(generationConfig={"responseModalities": ["TEXT"]}).own_prices == ()
     config = {"response_modalities": ["TEXT", "IMAGE"], "speechConfig": {}}
-    assert read(generationConfig=config).own_prices == ("audio_output", "image_output")
+    assert read(generationConfig=config).own_prices == (("audio_output",), ("image_output",))
 
 
 def test_the_cap_is_sent_where_and_as_the_caller_writes() -> None:

@@ -74,14 +74,12 @@ class PriceRevision:
     effective_from_ms: int
     named: frozenset[str] = frozenset()
 
-    def find_unpriced(self, *, counted: Iterable[str], own: Iterable[str]) -> str | None:
-        """Return a class that a call may not have units of: a counted one that some price list lacks, or one
-        that is sold dearer than text (``own``) and was not named."""
-        missing = [*self.prices.unpriced(counted)]
-        for step in self.steps:
-            missing += step.prices.unpriced(counted)
-        missing += [unit_class for unit_class in own if unit_class not in self.named]
-        return missing[0] if missing else None
+    def find_unpriced(self, needed: Iterable[Sequence[str]]) -> Sequence[str] | None:
+        """Return the first of several alternatives of which no class was named, None where each has one."""
+        for alternatives in needed:
+            if self.named.isdisjoint(alternatives):
+                return alternatives
+        return None
 
     def prices_for(self, input_units: int) -> Prices:
         """Return the price list of a call with so many input units."""

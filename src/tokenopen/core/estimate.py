@@ -64,7 +64,9 @@ def _dearest(per_million: Mapping[str, Nanocredits], classes: tuple[str, ...]) -
 
 def _fixed(prices: Prices, counted_units: Mapping[str, int]) -> int:
     """Return what does not depend on tokens, in nano-credits x 10^6."""
-    counted = sum(prices.per_million[unit_class] * units for unit_class, units in counted_units.items())
+    counted = sum(
+        prices.per_million.get(unit_class, 0) * units for unit_class, units in counted_units.items()
+    )
     return counted + prices.per_call * UNITS_PER_PRICE
 
 
@@ -88,9 +90,9 @@ def quote_for(
 ) -> Quote:
     """Return what the call can cost.
 
-    ``input_units`` is the bound for all prompts together, ``counted_units`` that of each counted class. A
-    maximum that the caller names is capped at the model's. Where it names none, the whole of the model's own
-    maximum is quoted, with the group's default as the cap to fall back on.
+    ``input_units`` is the bound for all prompts together, ``counted_units`` that of each counted class, where
+    it is priced. A maximum that the caller names is capped at the model's. Where it names none, the whole of
+    the model's own maximum is quoted, with the group's default as the cap to fall back on.
     """
     reachable: list[Prices] = [revision.prices]
     reachable += [step.prices for step in revision.steps if input_units > step.above_input_units]

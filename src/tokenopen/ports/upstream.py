@@ -13,7 +13,7 @@ exceptions below, told apart by what the gateway may do next: only after ``NotRe
       '-- ReplyBroken         the connection ended or the framing was wrong before the reply's end
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,6 +42,16 @@ class ReplyBroken(UpstreamFailure):
     """The connection ended early, was reset, or the reply was not valid HTTP/1.1."""
 
 
+class StreamedBody(Protocol):
+    """A body that is not held in memory as a whole."""
+
+    def __len__(self) -> int:
+        """Return how many bytes it has."""
+
+    def pieces(self) -> Iterator[bytes]:
+        """Return it from its beginning, in pieces of bounded size; again where a call is tried again."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamRequest:
     """One request to a provider. ``url`` is absolute; header names are lower case.
@@ -52,7 +62,7 @@ class UpstreamRequest:
     method: bytes
     url: str
     headers: Sequence[tuple[bytes, bytes]]
-    body: bytes
+    body: bytes | StreamedBody
     connect_timeout_ms: int
     first_byte_timeout_ms: int
     idle_timeout_ms: int

@@ -52,12 +52,12 @@ _MODALITIES: Final = {
 class GeminiOptions:
     """What of a request's options decides over what it may cost.
 
-    ``own_prices`` are classes of which the reply may hold units and that are sold dearer than text.
+    ``own_prices`` are those of classes of which the reply may hold units and that are sold dearer than text.
     """
 
     max_output_tokens: int | None
     candidates: int
-    own_prices: tuple[str, ...]
+    own_prices: tuple[tuple[str], ...]
     open_ended: bool
 
 
@@ -104,7 +104,7 @@ def _refuse_tier(fields: JsonObject) -> None:
         )
 
 
-def _own_prices(config: JsonObject) -> tuple[str, ...]:
+def _own_prices(config: JsonObject) -> tuple[tuple[str], ...]:
     found = set()
     for item in read_items(read_value(config, "responseModalities"), of="responseModalities"):
         modality = read_text(item)
@@ -116,7 +116,7 @@ def _own_prices(config: JsonObject) -> tuple[str, ...]:
         found.add(_MODALITIES[modality])
     if read_value(config, "speechConfig") is not None:
         found.add("audio_output")
-    return tuple(sorted(unit_class for unit_class in found if unit_class is not None))
+    return tuple(sorted((unit_class,) for unit_class in found if unit_class is not None))
 
 
 def _adds_input(fields: JsonObject) -> bool:

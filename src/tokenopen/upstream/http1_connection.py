@@ -14,12 +14,18 @@ came before it.
 import asyncio
 import math
 import select
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, cast
 
 import httptools
 
-from tokenopen.ports.upstream import FirstByteTimeout, IdleTimeout, ReplyBroken, UpstreamFailure
+from tokenopen.ports.upstream import (
+    FirstByteTimeout,
+    IdleTimeout,
+    ReplyBroken,
+    StreamedBody,
+    UpstreamFailure,
+)
 from tokenopen.upstream.http1_head import (
     HEAD_BYTES_MAX,
     INTERIM_STATUSES,
@@ -102,7 +108,7 @@ class Connection(asyncio.Protocol):
         return not poll.poll(0)
 
     async def exchange(
-        self, head: bytes, body: bytes, *, expects_body: bool, first_byte_timeout_s: float
+        self, head: bytes, body: bytes | StreamedBody, *, expects_body: bool, first_byte_timeout_s: float
     ) -> None:
         """Send a request; return when the head of its reply has come. Cancelling closes the connection.
 
@@ -114,10 +120,12 @@ class Connection(asyncio.Protocol):
         self.status = self._unread_bytes = self._framing_bytes = 0
         self._expects_body = expects_body
         try:
-            if len(head) + len(body) <= _ONE_WRITE_BYTES_MAX:
+            if not isinstance(body, bytes):
+                await self._write_pieces(head, body.pieces(), first_byte_timeout_s)
+            elif len(head) + len(body) <= _ONE_WRITE_BYTES_MAX:
                 self._transport.write(head + body)
             else:
-                await self._write_pieces(head, body, first_byte_timeout_s)
+                await self._write_pieces(head, _pieces(body), first_byte_timeout_s)
             while self.state is WAITING:
                 await self.changed(first_byte_timeout_s)
         except BaseException:
@@ -255,13 +263,14 @@ class Connection(asyncio.Protocol):
 
     # What happens inside.
 
-    async def _write_pieces(self, head: bytes, body: bytes, timeout_s: float) -> None:
+    async def _write_pieces(
+        self, head: bytes, pieces: Iterator[bytes | memoryview], timeout_s: float
+    ) -> None:
         """Hand over a large request as fast as it is taken, and no more of it once the reply begins."""
         self._request_out = False
         self._transport.write(head)
-        view = memoryview(body)
-        for start in range(0, len(view), _PIECE_BYTES):
-            self._transport.write(view[start : start + _PIECE_BYTES])
+        for piece in pieces:
+            self._transport.write(piece)
             while self._writing_paused and self.state is WAITING:
                 await self.changed(timeout_s)
             if self.state is not WAITING or self._transport.is_closing():
@@ -319,3 +328,9 @@ class Connection(asyncio.Protocol):
             self._fail(FirstByteTimeout("the request was sent and no reply began in time"))
         else:
             self._fail(IdleTimeout("the reply began, then stood still"))
+
+
+def _pieces(body: bytes) -> Iterator[memoryview]:
+    view = memoryview(body)
+    for start in range(0, len(view), _PIECE_BYTES):
+        yield view[start : start + _PIECE_BYTES]
