@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from tokenopen.core.errors import InvalidRequest, NotFound
-from tokenopen.core.provider_object import ProviderObject
 from tokenopen.ports.storage import Storage
-from tokenopen.storage.provider_object import find_provider_objects
+from tokenopen.storage.provider_object import ProviderObject, find_provider_objects
 from tokenopen.upstream.surface import CallRequest
 
 _SHOWN_CHARACTERS: Final = 80

@@ -1,12 +1,26 @@
-"""Statements about what providers keep from replies. Rows are written by the till, with the settlement."""
+"""Provider objects: what providers keep from replies (responses, items, sounds), by the ids they gave them.
+
+Providers tell our operator's account apart, not ours from each other: whoever knew an id could read it. So
+the till records an id with the account that made it, in the settlement's transaction and so before the reply
+is whole, and nobody else may name it.
+"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import select
 
-from tokenopen.core.provider_object import ProviderObject
 from tokenopen.ports.storage import Transaction
 from tokenopen.storage import schema
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderObject:
+    """Where an object lives: the upstream that holds it, and the model that wrote it."""
+
+    id: str
+    upstream_id: str
+    model: str
 
 
 async def find_provider_objects(
