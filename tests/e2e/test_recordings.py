@@ -72,9 +72,9 @@ def expected_usage(table: str) -> Mapping[str, tuple[str, Mapping[str, int]]]:
         }
 
 
-def expected_charge(usage: Mapping[str, int]) -> Fraction:
+def expected_charge(usage: Mapping[str, int], prices: Mapping[str, str] = PRICES) -> Fraction:
     """Return the exact charge in credits, rounded down to nano-credits."""
-    price = sum((Fraction(PRICES[unit]) * count for unit, count in usage.items()), Fraction(0))
+    price = sum((Fraction(prices[unit]) * count for unit, count in usage.items()), Fraction(0))
     return Fraction(int(price / 10**6 * Fraction(MULTIPLIER) * 10**9), 10**9)
 
 

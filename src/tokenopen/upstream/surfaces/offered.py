@@ -8,6 +8,9 @@ from tokenopen.upstream.surfaces.chat import ChatSurface
 from tokenopen.upstream.surfaces.completions import CompletionsSurface
 from tokenopen.upstream.surfaces.count_tokens import CountTokensSurface
 from tokenopen.upstream.surfaces.embeddings import EmbeddingsSurface
+from tokenopen.upstream.surfaces.gemini import GeminiStreamSurface, GeminiSurface
+from tokenopen.upstream.surfaces.gemini_count_tokens import GeminiCountTokensSurface
+from tokenopen.upstream.surfaces.gemini_embeddings import GeminiBatchEmbedSurface, GeminiEmbedSurface
 from tokenopen.upstream.surfaces.messages import MessagesSurface
 from tokenopen.upstream.surfaces.responses import ResponsesSurface
 from tokenopen.upstream.surfaces.stored_response import StoredResponseSurface
@@ -23,4 +26,9 @@ SURFACES: Final[Sequence[Surface]] = (
     StoredResponseSurface("DELETE"),
     StoredResponseSurface("POST", "/cancel"),
     StoredResponseSurface("GET", "/input_items"),
+    GeminiSurface(),
+    GeminiStreamSurface(),
+    GeminiEmbedSurface(),
+    GeminiBatchEmbedSurface(),
+    GeminiCountTokensSurface(),
 )
