@@ -288,6 +288,7 @@ async def open_world(storage: Storage, clock: MovableClock, furnished: Furnished
         forwarder=Forwarder(upstream, clock, _open_credential),
         worker=worker,
         refused=RefusedCalls(clock),
+        storage=watched,
         clock=clock,
     )
     api = GatewayApi(

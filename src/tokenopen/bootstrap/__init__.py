@@ -139,6 +139,7 @@ async def _open_gateway(
         forwarder=Forwarder(upstream, clock, _credential_opener(keys)),
         worker=worker,
         refused=RefusedCalls(clock),
+        storage=storage,
         clock=clock,
     )
     gateway_api = GatewayApi(

@@ -5,7 +5,7 @@ held --settle--> settled    the charge is taken, the rest of the hold is free ag
   '---expire---> expired    its worker is gone; the caller pays nothing
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -74,3 +74,5 @@ class Outcome:
     flag: str | None = None
     first_byte_ms: int | None = None
     duration_ms: int | None = None
+    # Ids of what the provider keeps from the reply (storage/provider_object.py), recorded with the resolution.
+    created_ids: Sequence[str] = ()

@@ -7,10 +7,12 @@ from tokenopen.core.admission import Admission
 from tokenopen.core.call import CallFacts
 from tokenopen.core.caller import Caller, find_entitlement, group_is_open, refuse_caller
 from tokenopen.core.catalog import Catalog, Model, PriceRevision, Route
-from tokenopen.core.errors import ModelNotAllowed, ModelNotFound
-from tokenopen.core.estimate import input_bound, quote_for
+from tokenopen.core.errors import InvalidRequest, ModelNotAllowed, ModelNotFound
+from tokenopen.core.estimate import FREE_QUOTE, input_bound, quote_for
 from tokenopen.core.terms import allows, resolve_terms
 from tokenopen.gateway.directory import Resolved
+from tokenopen.gateway.reference import NOTHING_REFERRED, Referred
+from tokenopen.gateway.route import find_routes
 from tokenopen.upstream.surface import CallRequest, Surface
 
 
@@ -61,6 +63,28 @@ def find_allowed_model(resolved: Resolved, name: str) -> Model:
     return model
 
 
+def find_called_model(resolved: Resolved, request: CallRequest, referred: Referred) -> Model:
+    """Return the model that a call names; where it names none, the one that wrote what it refers to.
+
+    What a caller has had made may be looked at and deleted also where the group does not allow the model now.
+    Refuses ModelNotFound, ModelNotAllowed; InvalidRequest for longer input than the model is offered with.
+    """
+    if referred.holder is not None and not request.model:
+        model = resolved.catalog.models.get(referred.holder.model)
+        if model is None or model.missing(resolved.as_of_ms):
+            raise ModelNotFound(model=referred.holder.model)
+        return model
+    model = find_allowed_model(resolved, request.model)
+    least = request.priced_above_units
+    if least is not None and (model.context_window or 0) <= least:
+        raise InvalidRequest(
+            f"Model {model.name} is offered here with a context window of {model.context_window:,}; longer "
+            "input has no price.",
+            param="model",
+        )
+    return model
+
+
 def check_caller(resolved: Resolved, address: str) -> None:
     """Raise the refusal of a caller who may not call at all."""
     refusal = refuse_caller(resolved.caller, now_ms=resolved.as_of_ms, address=address)
@@ -68,32 +92,57 @@ def check_caller(resolved: Resolved, address: str) -> None:
         raise refusal
 
 
+def _refuse_unpriced(prices: PriceRevision, request: CallRequest) -> None:
+    unpriced = prices.find_unpriced(request.own_prices)
+    if unpriced is not None:
+        wanted = " or ".join(unit_class.replace("_", " ") for unit_class in unpriced)
+        raise InvalidRequest(
+            f"Model {prices.model} has no price here for {wanted}, which this call needs.", param="model"
+        )
+
+
 def plan_call(
-    resolved: Resolved, surface: Surface, request: CallRequest, *, call_id: str, worker_id: str
+    resolved: Resolved,
+    surface: Surface,
+    request: CallRequest,
+    *,
+    call_id: str,
+    worker_id: str,
+    referred: Referred = NOTHING_REFERRED,
 ) -> Plan:
-    """Return how the call is to be made, or refuse it. Nothing defaults to free or to allowed."""
+    """Return how the call is to be made, or refuse it. Nothing defaults to free or to allowed.
+
+    ``referred`` is what the call refers to of earlier replies.
+    """
     caller, catalog, now_ms = resolved.caller, resolved.catalog, resolved.as_of_ms
-    model = find_allowed_model(resolved, request.model)
+    model = find_called_model(resolved, request, referred)
+    routes = find_routes(catalog, model.name, surface, request, referred)
     prices = model.price_at(now_ms)
     # An offered model is complete.
     assert prices is not None
     assert model.context_window is not None
     assert model.max_output_tokens is not None
+    _refuse_unpriced(prices, request)
     revision = caller.group.revision_at(now_ms)
     terms = resolve_terms(revision, caller.entitlement_at(now_ms), model.name)
-    quote = quote_for(
-        prices,
-        multiplier_ppm=terms.multiplier_ppm,
-        input_units=input_bound(
-            input_bytes=request.input_bytes,
-            attachments=request.attachments,
-            open_ended=request.open_ended,
-            context_window=model.context_window * request.prompts,
-        ),
-        model_max_output=model.max_output_tokens,
-        requested_max_output=request.max_output_tokens,
-        default_max_output=revision.policy.default_max_output_tokens,
-        choices=request.choices,
+    quote = (
+        FREE_QUOTE
+        if surface.is_free
+        else quote_for(
+            prices,
+            multiplier_ppm=terms.multiplier_ppm,
+            input_units=input_bound(
+                input_bytes=request.input_bytes,
+                attachments=request.attachments,
+                open_ended=request.open_ended,
+                context_window=model.context_window * request.prompts,
+            ),
+            model_max_output=model.max_output_tokens,
+            requested_max_output=request.max_output_tokens,
+            default_max_output=revision.policy.default_max_output_tokens,
+            choices=request.choices,
+            counted_units=request.counted_units,
+        )
     )
     facts = CallFacts(
         call_id=call_id,
@@ -121,7 +170,7 @@ def plan_call(
             group_name=caller.group.name,
             support_contact=catalog.platform.support_contact,
         ),
-        routes=catalog.routes[model.name],
+        routes=routes,
         prices=prices,
         context_window=model.context_window * request.prompts,
         group_slug=caller.group.slug,

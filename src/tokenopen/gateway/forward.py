@@ -15,7 +15,7 @@ import structlog
 
 from tokenopen import __version__
 from tokenopen.core.catalog import Endpoint, Route
-from tokenopen.core.errors import NoUpstreamAvailable, Refusal, UpstreamError, UpstreamTimeout
+from tokenopen.core.errors import NotFound, NoUpstreamAvailable, Refusal, UpstreamError, UpstreamTimeout
 from tokenopen.gateway.check import Plan
 from tokenopen.ports.clock import Clock
 from tokenopen.ports.upstream import (
@@ -201,6 +201,8 @@ def _refusal_for_failure(failure: UpstreamFailure, plan: Plan, unreached: Refusa
 
 def _refusal_for_status(status: int, plan: Plan) -> Refusal:
     model = plan.facts.model
+    if status == 404 and plan.request.references:
+        return NotFound("The provider does not keep what this call refers to any more.")
     if status == 429:
         return NoUpstreamAvailable(
             f"The provider of model {model} has no room at the moment. Nothing was charged.",

@@ -21,6 +21,7 @@ from tokenopen.gateway.connection import ClientLeft, Connection
 from tokenopen.gateway.directory import Directory, Resolved
 from tokenopen.gateway.forward import Forwarded, Forwarder, ForwardFailed
 from tokenopen.gateway.headers import limit_headers, passed_headers
+from tokenopen.gateway.reference import find_referred
 from tokenopen.gateway.refused import RefusedCalls
 from tokenopen.gateway.reply import relay_json, relay_rejection
 from tokenopen.gateway.settle import Relay, free_outcome
@@ -28,6 +29,7 @@ from tokenopen.gateway.stream import relay_stream
 from tokenopen.gateway.till import Till
 from tokenopen.gateway.worker import Worker
 from tokenopen.ports.clock import Clock
+from tokenopen.ports.storage import Storage
 from tokenopen.upstream.surface import CallRequest, Surface, Target
 
 STALE_TRIES: Final = 3
@@ -44,6 +46,7 @@ class Gateway:
     forwarder: Forwarder
     worker: Worker
     refused: RefusedCalls
+    storage: Storage
     clock: Clock
 
 
@@ -121,7 +124,15 @@ async def admit(gateway: Gateway, call: IncomingCall, connection: Connection) ->
         try:
             check_caller(resolved, connection.address)
             request = request or call.surface.read_request(call.body, call.target)
-            plan = plan_call(resolved, call.surface, request, call_id=call.call_id, worker_id=gateway.worker.id)
+            referred = await find_referred(gateway.storage, resolved.caller.key.account_id, request)
+            plan = plan_call(
+                resolved,
+                call.surface,
+                request,
+                call_id=call.call_id,
+                worker_id=gateway.worker.id,
+                referred=referred,
+            )
         except Refusal as refusal:
             if await gateway.directory.is_current(resolved):
                 note_refused(gateway, call, resolved, refusal, request)

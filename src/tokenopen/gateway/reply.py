@@ -6,6 +6,7 @@ its last part, which waits for the settlement.
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Final
 
 from tokenopen.core.admission import Resolved
@@ -46,7 +47,8 @@ async def relay_json(relay: Relay, connection: Connection) -> None:
         relay.put(relay.free("client_left_early", status=499))
         return
     upstream_ms = relay.upstream_ms()
-    charge = await _settle(relay, _json_outcome(relay, body))
+    outcome = replace(_json_outcome(relay, body), created_ids=relay.plan.surface.created_ids(body))
+    charge = await _settle(relay, outcome)
     await connection.start(
         200,
         [

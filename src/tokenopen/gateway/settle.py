@@ -20,6 +20,7 @@ from tokenopen.ports.storage import ResolutionAnswer
 
 BEYOND_CONTEXT_WINDOW: Final = "beyond_context_window"
 IMPOSSIBLE_USAGE: Final = "impossible_usage"
+UNPRICED_USAGE: Final = "unpriced_usage"
 
 _encoder = msgspec.json.Encoder()
 
@@ -73,8 +74,13 @@ class Relay:
     def charged(self, usage: Usage, end_reason: EndReason) -> Outcome:
         """Return the outcome of being charged for the usage."""
         plan, forwarded = self.plan, self.forwarded
+        if plan.surface.is_free:
+            return self.free(end_reason, status=forwarded.reply.status)
         input_units, output_units = usage.input_units, usage.output_units
         prices = plan.prices.prices_for(input_units)
+        if prices.unpriced(usage.units):
+            # Nothing is sold without a price; what the provider counts so is for an administrator to see.
+            return self.free("impossible_usage", status=forwarded.reply.status, flag=UNPRICED_USAGE)
         due = charge_for(usage, prices, multiplier_ppm=plan.facts.terms.multiplier_ppm)
         if due > AMOUNT_MAX:
             return self.free("impossible_usage", status=forwarded.reply.status, flag=IMPOSSIBLE_USAGE)

@@ -7,6 +7,7 @@ settling slow           a comment every 10 s, at most 60 s, then nothing is char
 """
 
 import asyncio
+from dataclasses import replace
 from typing import Final
 
 from tokenopen.core.admission import Resolved
@@ -33,7 +34,7 @@ async def relay_stream(relay: Relay, connection: Connection) -> None:
     reader = plan.surface.stream_reader(plan.request, convention=forwarded.convention)
     passage = _Passage(relay, connection, reader)
     end_reason = await passage.run()
-    outcome = passage.outcome(end_reason)
+    outcome = replace(passage.outcome(end_reason), created_ids=reader.created_ids)
     if end_reason == "completed":
         await passage.start()
         await _finish(relay, connection, reader, outcome)

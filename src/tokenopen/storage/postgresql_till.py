@@ -35,6 +35,7 @@ from tokenopen.storage.till_rows import (
     entry_rows,
     key_book,
     key_rows,
+    object_rows,
     open_call,
     rate_window,
     refund_rows,
@@ -202,6 +203,16 @@ REFUND_CALLS: Final = _Write(
       FROM {rows} WHERE calls.account_id = new.account_id AND calls.id = new.id""",
 )
 
+INSERT_OBJECTS: Final = _Write(
+    name="inserted_objects",
+    columns=_columns(
+        "account_id text, id text, upstream_id text, model text, call_id text, created_at_ms bigint"
+    ),
+    sql="""
+      INSERT INTO provider_objects (account_id, id, upstream_id, model, call_id, created_at_ms)
+      SELECT new.* FROM {rows} ON CONFLICT (account_id, id) DO NOTHING""",
+)
+
 
 def _statement(label: str, writes: Sequence[_Write]) -> str:
     """Return one statement that does all of the writes; its parameters are the columns' values in order."""
@@ -222,6 +233,7 @@ WRITE_ADMITTED: Final = _statement("write admitted", (*_BOOKS, *_ADMITTED))
 WRITE_RESOLVED: Final = _statement("write resolved", (*_BOOKS, *_RESOLVED))
 WRITE_BOTH: Final = _statement("write both", (*_BOOKS, *_ADMITTED, *_RESOLVED))
 WRITE_REFUNDS: Final = _statement("write refunds", (REFUND_CALLS,))
+WRITE_OBJECTS: Final = _statement("write provider objects", (INSERT_OBJECTS,))
 
 
 async def find_busy(connection: Connection, account_ids: Sequence[str]) -> frozenset[str]:
@@ -304,6 +316,9 @@ async def _write(connection: Connection, books: Books, decided: Decided) -> None
     refunds = refund_rows(decided.resolved)
     if refunds:
         await connection.execute(WRITE_REFUNDS, *_arrays(REFUND_CALLS, refunds))
+    objects = object_rows(decided.resolved)
+    if objects:
+        await connection.execute(WRITE_OBJECTS, *_arrays(INSERT_OBJECTS, objects))
 
 
 def _arrays(write: _Write, rows: Rows) -> Sequence[Sequence[Any]]:

@@ -21,6 +21,7 @@ from tokenopen.storage.till_rows import (
     entry_rows,
     key_book,
     key_rows,
+    object_rows,
     open_call,
     rate_window,
     refund_rows,
@@ -72,6 +73,9 @@ INSERT_ENTRY: Final = """
     INSERT INTO ledger_entries (account_id, number, id, kind, amount, balance_after, call_id, reason,
       created_at_ms)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+INSERT_OBJECT: Final = """
+    INSERT INTO provider_objects (account_id, id, upstream_id, model, call_id, created_at_ms)
+    VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (account_id, id) DO NOTHING"""
 UPSERT_USAGE_HOUR: Final = """
     INSERT INTO usage_hours (account_id, hour, key_id, group_id, model,
       calls, input_units, output_units, charge, absorbed)
@@ -127,6 +131,7 @@ def _write_resolved(connection: sqlite3.Connection, resolved: Sequence[ResolvedC
     connection.executemany(INSERT_ENTRY, entry_rows(resolved))
     connection.executemany(UPSERT_USAGE_HOUR, usage_rows(resolved))
     connection.executemany(REFUND_CALL, refund_rows(resolved))
+    connection.executemany(INSERT_OBJECT, object_rows(resolved))
 
 
 def _write_books(connection: sqlite3.Connection, books: Books, touched: Touched) -> None:

@@ -259,3 +259,21 @@ def usage_rows(resolved: Iterable[ResolvedCall]) -> list[tuple[Any, ...]]:
         for index, value in enumerate(added):
             total[index] += value
     return [(*names, *total) for names, total in sums.items()]
+
+
+def object_rows(resolved: Iterable[ResolvedCall]) -> list[tuple[Any, ...]]:
+    """Return account_id, id, upstream_id, model, call_id, created_at_ms of what providers keep."""
+    rows = {
+        (item.facts.account_id, created): (
+            item.facts.account_id,
+            created,
+            item.outcome.upstream_id,
+            item.facts.model,
+            item.facts.call_id,
+            answer.resolved_at_ms,
+        )
+        for item, answer in resolved
+        if item.outcome.upstream_id is not None and not answer.refund
+        for created in item.outcome.created_ids
+    }
+    return list(rows.values())
