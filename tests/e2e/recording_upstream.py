@@ -40,6 +40,10 @@ class RecordingUpstream:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
+    def will_answer(self, recording: Recording) -> None:
+        """Answer the next call with a recorded reply."""
+        self.next, self.received = recording, None
+
     def __enter__(self) -> Self:
         Thread(target=self._server.serve_forever, daemon=True).start()
         return self

@@ -136,7 +136,7 @@ def test_each_recorded_reply_passes_unchanged_and_is_charged_exactly(
             place = (provider, recording.path.removesuffix(end))
             if place not in models:
                 models[place] = connect(platform, upstream, table, *place)
-            upstream.next, upstream.received = recording, None
+            upstream.will_answer(recording)
             reply = caller.post(path, json=recording.request | {"model": models[place]})
             if upstream.received is None:
                 error = reply.json()["error"]

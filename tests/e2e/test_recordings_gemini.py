@@ -51,7 +51,7 @@ def test_each_recorded_reply_passes_unchanged_and_is_charged_exactly(
                     max_output_tokens=0 if "embed" in model else 100_000,
                 )
                 platform.add_upstream([model], name=model, provider="gemini", base_url=upstream.url)
-            upstream.next, upstream.received = recording, None
+            upstream.will_answer(recording)
             query = "?alt=sse" if recording.is_stream else ""
             reply = caller.post(f"/v1beta/models/{model}:{method}{query}", json=recording.request)
             if upstream.received is None:
