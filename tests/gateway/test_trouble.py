@@ -6,7 +6,7 @@ import asyncio
 import pytest
 from sqlalchemy import update
 
-from tests.fakes.scripted_upstream import Script, Step
+from tests.fakes.scripted_upstream import Script
 from tests.gateway.replies import (
     DONE,
     HELLO,
@@ -96,15 +96,13 @@ async def test_a_bug_in_the_middle_of_a_stream_cuts_it_and_frees_its_hold(world:
     await world.assert_sound()
 
 
-@pytest.mark.parametrize("streamed", [False, True], ids=["json", "stream"])
-async def test_a_handler_that_is_cancelled_is_a_caller_that_leaves(world: World, streamed: bool) -> None:
+async def test_a_handler_that_is_cancelled_in_a_stream_is_a_caller_that_leaves(world: World) -> None:
     """A server that shuts down cancels its handlers; the call is a task of its own and ends in order."""
     provider = asyncio.Event()
-    events: list[Step] = [*HELLO, provider, STOP, report(), DONE]
-    world.upstream.will(stream(*events) if streamed else Script(before=[provider], body=[chat_json()]))
-    caller = world.caller(ask_stream() if streamed else ask())
+    world.upstream.will(stream(*HELLO, provider, STOP, report(), DONE))
+    caller = world.caller(ask_stream())
     handler = asyncio.create_task(world.api(caller.scope, caller.receive, caller.send))
-    await until(lambda: caller.status is not None if streamed else bool(world.upstream.requests))
+    await until(lambda: caller.status is not None)
     handler.cancel()
     await asyncio.gather(handler, return_exceptions=True)
     assert world.api.running == 1
@@ -112,8 +110,35 @@ async def test_a_handler_that_is_cancelled_is_a_caller_that_leaves(world: World,
     provider.set()
     await world.settled()
     assert not caller.whole
-    assert await world.charges() == ([CHARGE] if streamed else [])
-    assert (await world.only_call())["end_reason"] == ("client_left" if streamed else "client_left_early")
+    assert await world.charges() == [CHARGE]
+    assert (await world.only_call())["end_reason"] == "client_left"
+    await world.assert_sound()
+
+
+@pytest.mark.parametrize("charged", [False, True], ids=["at the provider", "while the charge is committed"])
+async def test_a_handler_that_is_cancelled_before_its_reply_began_says_503_and_costs_nothing(
+    world: World, charged: bool
+) -> None:
+    """What a server that ends answers for itself is a 500, and the call might yet be charged."""
+    goes_on = asyncio.Event()
+    committed: list[Batch] = []
+
+    async def hold_the_answer_back(batch: Batch) -> None:
+        if batch.resolutions and not committed:
+            committed.append(batch)
+            await goes_on.wait()
+
+    world.storage.after_post = hold_the_answer_back
+    world.upstream.will(Script(before=[] if charged else [goes_on], body=[chat_json()]))
+    caller = world.caller(ask())
+    handler = asyncio.create_task(world.api(caller.scope, caller.receive, caller.send))
+    await until(lambda: bool(committed if charged else world.upstream.requests))
+    handler.cancel()
+    await handler
+    refusal(caller, 503, "server_stopping")
+    goes_on.set()
+    await world.settled()
+    assert await world.charges() == ([CHARGE, -CHARGE] if charged else [])
     await world.assert_sound()
 
 

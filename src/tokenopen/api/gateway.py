@@ -140,9 +140,15 @@ class GatewayApi:
             while (await receive())["type"] != "http.disconnect":
                 pass
         except asyncio.CancelledError:
-            # The call ended without the reply's end: returning makes the server close the connection.
             if not task.done():
-                raise
+                if connection.started:
+                    raise
+                # The server ends and would answer in its own words, while the charge might still be written.
+                listening = False
+                task.cancel()
+                await asyncio.wait((task,))
+                await self._refuse(connection, surface.dialect, call_id, ServerStopping())
+            # The call ended without the reply's end: returning makes the server close the connection.
             handler.uncancel()
         finally:
             listening = False
