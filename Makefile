@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup assets demo test test-fast test-postgresql trial-crash trial-cluster check format lock clean
+.PHONY: help setup assets demo test test-fast test-postgresql trial-crash trial-cluster trial-limits check format lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 20
 
@@ -60,6 +60,9 @@ trial-crash: $(VENV)/.dev ## kill the server 100 times under load, then check ev
 trial-cluster: $(VENV)/.dev ## hurt 4 workers on PostgreSQL under load, then check every charge; FAULTS=500 CALLS=500000 SEED=n LEASE=30
 	$(BIN)/python -m trials.cluster $(if $(FAULTS),--faults $(FAULTS)) $(if $(CALLS),--calls $(CALLS)) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(LEASE),--lease-s $(LEASE)) $(if $(POSTGRESQL),--postgresql $(POSTGRESQL))
+
+trial-limits: $(VENV)/.dev ## five times 1 to 6,000 requests a minute offered to 8 workers; takes 3 minutes or more
+	$(BIN)/python -m trials.limits $(if $(POSTGRESQL),--postgresql $(POSTGRESQL))
 
 check: $(VENV)/.dev ## format, lint, types, import layers, tidy rules
 	$(BIN)/ruff format --check src tests trials frontend
