@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tokenopen.bootstrap import StartupError, require_shared_engine
+from tokenopen.bootstrap import FirstStart, StartupError, require_shared_engine
 from tokenopen.cli.client import ControlError, read_settings
 from tokenopen.cli.serve_process import configure_logging, listen, serve_platform
 from tokenopen.cli.supervisor import Supervisor
@@ -24,7 +24,8 @@ def serve(
         ),
     ] = None,
 ) -> None:
-    """Start TokenOpen. The first start creates the groups, imports models, and prints a management key.
+    """Start TokenOpen. The first start creates the groups, imports models, and prints a management key
+    and a link with which somebody becomes the administrator.
 
     SIGTERM ends it when running streams have ended, 30 s at most. With several workers SIGHUP replaces them
     one after another, without a call lost.
@@ -53,7 +54,7 @@ def _serve_alone(settings: Settings) -> None:
             serve_platform(
                 settings,
                 listener,
-                on_ready=lambda platform: _greet(settings.host, port, platform.first_key),
+                on_ready=lambda platform: _greet(settings, port, platform.first_start),
             )
         )
 
@@ -62,21 +63,27 @@ def _supervise(settings: Settings, workers: int) -> None:
     with listen(settings.host, settings.port) as listener:
         port = listener.getsockname()[1]
         supervisor = Supervisor(
-            listener.fileno(),
+            listener,
             workers=workers,
-            on_ready=lambda first_key: _greet(settings.host, port, first_key, workers=workers),
+            on_ready=lambda first_start: _greet(settings, port, first_start, workers=workers),
         )
         code = supervisor.run()
     if code:
         raise typer.Exit(code)
 
 
-def _greet(host: str, port: int, first_key: str | None, *, workers: int = 1) -> None:
+def _greet(settings: Settings, port: int, first_start: FirstStart | None, *, workers: int = 1) -> None:
+    host = settings.host
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     shared = f" with {workers} workers" if workers > 1 else ""
     typer.echo(f"TokenOpen serves {address}{shared}  (calls: {address}/v1, control API: {address}/api)")
-    if first_key is not None:
+    if first_start is not None:
         typer.echo("First start: groups are created and the well-known models imported.")
-        typer.echo(f"Management key, shown once:  {first_key}")
-        typer.echo("Keep it:  export TOKENOPEN_ADMIN_KEY=<that key>   Next:  tokenopen upstreams add openai")
+        console = settings.public_url or f"http://localhost:{port}"
+        typer.echo(f"Become the administrator, once, within an hour:  {console}{first_start.link_path}")
+        if first_start.key is not None:
+            typer.echo(f"Management key, shown once:  {first_start.key}")
+            typer.echo(
+                "Keep it:  export TOKENOPEN_ADMIN_KEY=<that key>   Next:  tokenopen upstreams add openai"
+            )
     sys.stdout.flush()

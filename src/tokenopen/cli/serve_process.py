@@ -27,7 +27,7 @@ STREAMS_END_S: Final = 30
 BACKLOG: Final = 2048
 # Longer than an idle SDK client waits to reuse a connection, so that it seldom meets a closing one.
 _KEEP_ALIVE_S: Final = 75
-_HAND_OVER_S: Final = 5
+_HAND_OVER_S: Final = 3
 
 
 class _BestEffort:

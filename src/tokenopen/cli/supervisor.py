@@ -23,6 +23,8 @@ from typing import Final
 
 import structlog
 
+from tokenopen.bootstrap import FirstStart
+
 # Streams may take 30 s to end, and the last charges a moment to be written.
 END_MAX_S: Final = 75
 PAUSE_MIN_S: Final = 0.1
@@ -65,10 +67,12 @@ class _Place:
 class Supervisor:
     """Keeps ``workers`` processes serving on an inherited socket.
 
-    ``on_ready`` is called once, when all of them serve, with the management key that a first start made.
+    ``on_ready`` is called once, when all of them serve, with what a first start tells.
     """
 
-    def __init__(self, listener: int, *, workers: int, on_ready: Callable[[str | None], None]) -> None:
+    def __init__(
+        self, listener: socket.socket, *, workers: int, on_ready: Callable[[FirstStart | None], None]
+    ) -> None:
         self._listener = listener
         self._on_ready = on_ready
         self._places = [_Place() for _ in range(workers)]
@@ -76,7 +80,7 @@ class Supervisor:
         # Nobody reads from it; workers see it end when this process does.
         self._life = os.pipe()
         self._received, self._wake_up = socket.socketpair()
-        self._first_key: str | None = None
+        self._first_start: FirstStart | None = None
         self._greeted = False
         self._served = False
         self._stop_by_s: float | None = None
@@ -133,6 +137,8 @@ class Supervisor:
         if number in (signal.SIGTERM, signal.SIGINT):
             if self._stop_by_s is None:
                 self._stop_by_s = monotonic() + END_MAX_S
+                # Once the workers have closed theirs, who comes is refused instead of kept waiting.
+                self._listener.close()
             self._tell(signal.Signals(number))
         elif number == signal.SIGHUP and self._stop_by_s is None:
             _log.info("rolling_restart", workers=len(self._places))
@@ -145,7 +151,7 @@ class Supervisor:
 
     def _start(self, place: _Place, *, successor: bool = False) -> None:
         ready_read, ready_write = os.pipe()
-        inherited = (self._listener, ready_write, self._life[0])
+        inherited = (self._listener.fileno(), ready_write, self._life[0])
         process = subprocess.Popen(  # noqa: S603 a module of ours, with numbers
             [sys.executable, "-m", "tokenopen.cli.serve_worker", *map(str, inherited)],
             pass_fds=inherited,
@@ -169,7 +175,9 @@ class Supervisor:
             return
         worker.ready_at_s = monotonic()
         self._served = True
-        self._first_key = self._first_key or json.loads(told)["first_key"]
+        first_start = json.loads(told)
+        if first_start is not None:
+            self._first_start = FirstStart(**first_start)
         _log.info("worker_ready", process=worker.process.pid)
         if worker is place.successor:
             old, place.worker, place.successor = place.worker, worker, None
@@ -178,7 +186,7 @@ class Supervisor:
                 old.process.send_signal(signal.SIGHUP)
         if not self._greeted and all(each.worker and each.worker.ready_at_s for each in self._places):
             self._greeted = True
-            self._on_ready(self._first_key)
+            self._on_ready(self._first_start)
 
     def _bury(self, place: _Place) -> None:
         """Forget the place's workers that have ended, and say when to start another."""
