@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tokenopen.core.catalog import Model
+from tokenopen.core.group import LIMIT_MAX
 from tokenopen.core.group_history import GroupRecord
 from tokenopen.core.platform import Platform
 from tokenopen.ports.storage import Transaction
@@ -14,7 +15,7 @@ from tokenopen.storage.platform import load_platform
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceList:
-    """Active groups, the default one first, then by slug; ``offered`` are the models calls may be made to."""
+    """Active groups, in the order people move up in; ``offered`` is what calls may be made to."""
 
     platform: Platform
     groups: Sequence[GroupRecord]
@@ -36,13 +37,23 @@ class PriceList:
         return [model for model in self.offered if group.policy.allows(model.name)]
 
 
+def _step(group: GroupRecord) -> tuple[bool, int, str]:
+    """Return where a group stands: those open to everyone first, then by how often they may be called."""
+    limit = group.policy.limits.requests_per_minute
+    return (
+        group.description.visibility != "public",
+        LIMIT_MAX + 1 if limit is None else limit,
+        group.description.slug,
+    )
+
+
 async def read_price_list(tx: Transaction) -> PriceList:
     """Return the groups and what is offered in them, as of now."""
     platform = await load_platform(tx)
     groups = await list_groups(tx, state="active")
     return PriceList(
         platform=platform,
-        groups=sorted(groups, key=lambda group: group.id != platform.default_group),
+        groups=sorted(groups, key=lambda group: (group.id != platform.default_group, _step(group))),
         offered=await list_offered_models(tx),
         now_ms=tx.now_ms,
     )

@@ -33,7 +33,7 @@ def error_page(
     kind = str(status) if status in _WORDED else "other"
     headers = {} if retry_after_s is None else {"retry-after": str(retry_after_s)}
     if not wants_page(request):
-        error = {"code": code, "message": message or visit.text("error." + kind + ".text")}
+        error = {"code": code, "message": message or visit.text(f"error.{kind}.text")}
         return JSONResponse({"error": error}, status_code=status, headers=headers)
     response = render(request, "error.html", status=status, kind=kind, code=code, message=message)
     response.headers.update(headers)

@@ -17,7 +17,7 @@ from tokenopen.core.terms import display_multiplier, multiplier_for
 from tokenopen.core.usage import Usage
 from tokenopen.web import format as as_text
 from tokenopen.web.guide_page import GuidePage
-from tokenopen.web.guide_value import LiveTable, Value
+from tokenopen.web.guide_value import LiveTable, Value, support_link
 from tokenopen.web.text import Catalogue
 
 # What the worked example uses: units that a short chat with a cached prompt has.
@@ -240,7 +240,7 @@ def guide_values(
         "platform_name": platform.name,
         "base_url": base_url,
         "time_zone": platform.zone.key,
-        "support_contact": platform.support_contact or text("guide.no_contact"),
+        "support_contact": support_link(platform.support_contact or text("guide.no_contact")),
         "default_group": default.description.name,
         "default_rpm": _limit(default.policy.limits.requests_per_minute, text),
         "default_tpd": _limit(default.policy.limits.requests_per_day, text),

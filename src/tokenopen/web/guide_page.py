@@ -18,7 +18,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup, escape
 
-from tokenopen.web.guide_value import LiveTable, Value, code_block, table_html
+from tokenopen.web.guide_value import LiveTable, Value, code_block, code_tabs
 
 GUIDE: Final = Path(__file__).parent / "guide"
 _PLACE: Final = re.compile(r"<p>\{\{ ([a-z_]+) \}\}</p>|\{\{ ([a-z_]+) \}\}")
@@ -54,8 +54,9 @@ class GuidePage:
         def value_of(match: re.Match[str]) -> str:
             value = values[match.group(1) or match.group(2)]
             if isinstance(value, LiveTable):
-                return table_html(value)
-            return str(escape(value))
+                return value.html
+            text = escape(value) if isinstance(value, str) else value.html
+            return f"<p>{text}</p>" if match.group(1) else text
 
         # The Markdown is ours and renders no HTML of its own; every value is escaped above.
         return Markup(_PLACE.sub(value_of, self.html))  # noqa: S704
@@ -65,7 +66,7 @@ class GuidePage:
 
         def value_of(match: re.Match[str]) -> str:
             value = values[match.group(1) or match.group(2)]
-            return value.markdown if isinstance(value, LiveTable) else str(value)
+            return value if isinstance(value, str) else value.markdown
 
         return f"# {self.title}\n\n{_PLACE.sub(value_of, self.markdown)}"
 
@@ -91,8 +92,22 @@ def _parser() -> MarkdownIt:
 
 
 def _render_fence(_self: object, tokens: Sequence[Token], index: int, *_: object) -> str:
-    token = tokens[index]
-    return code_block(f"code-{token.map[0] if token.map else index}", token.content, token.info.strip())
+    """Render a block of code; blocks with a label that follow each other become tabs (```shell curl)."""
+    if _label(tokens[index]) and index > 0 and _label(tokens[index - 1]):
+        return ""
+    blocks = [tokens[index]]
+    if _label(tokens[index]):
+        blocks = list(itertools.takewhile(_label, tokens[index:]))
+    rendered = [
+        (_label(token), code_block(f"code-{index}-{at}", token.content, token.info.split()[0]))
+        for at, token in enumerate(blocks)
+    ]
+    return rendered[0][1] if len(rendered) == 1 else code_tabs(f"tabs-{index}", rendered)
+
+
+def _label(token: Token) -> str:
+    """Return what a tab with this block of code is called; empty where it stands alone."""
+    return token.info.partition(" ")[2] if token.type == "fence" else ""
 
 
 def _label_headings(tokens: Sequence[Token]) -> Iterator[Heading]:

@@ -1,6 +1,6 @@
 """Guide values: what a guide page says of this installation, as of now.
 
-A value is a text, or a table that is rendered as HTML for browsers and as Markdown for programs.
+A value is a text, a link or a table, rendered as HTML for browsers and as Markdown for programs.
 """
 
 from collections.abc import Sequence
@@ -19,22 +19,57 @@ class LiveTable:
     numbers: frozenset[int] = frozenset()
 
     @property
+    def html(self) -> Markup:
+        """The table as HTML; every text in it is escaped."""
+        return _table_html(self)
+
+    @property
     def markdown(self) -> str:
         """The table in Markdown."""
         lines = [self.columns, ["---"] * len(self.columns), *self.rows]
         return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
 
 
-Value = str | LiveTable
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveLink:
+    """A text that leads somewhere, or nowhere where ``href`` is empty."""
+
+    text: str
+    href: str
+
+    @property
+    def html(self) -> Markup:
+        """The link as HTML."""
+        if not self.href:
+            return escape(self.text)
+        return Markup('<a href="{}">{}</a>').format(self.href, self.text)
+
+    @property
+    def markdown(self) -> str:
+        """The link in Markdown."""
+        return f"[{self.text}]({self.href})" if self.href else self.text
+
+
+Value = str | LiveTable | LiveLink
+
+
+def support_link(contact: str) -> LiveLink:
+    """Return an operator's support contact as a link, where it is a mail address or an address of the web.
+
+    Nothing else becomes a link: a contact that begins with another scheme could run a script.
+    """
+    if contact.startswith(("https://", "http://")):
+        return LiveLink(text=contact, href=contact)
+    if "@" in contact and " " not in contact:
+        return LiveLink(text=contact, href=f"mailto:{contact}")
+    return LiveLink(text=contact, href="")
 
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def table_html(table: LiveTable) -> Markup:
-    """Return a table as HTML; every text in it is escaped."""
-
+def _table_html(table: LiveTable) -> Markup:
     def kind(column: int) -> Markup:
         return Markup(' class="number"') if column in table.numbers else Markup("")
 
@@ -56,6 +91,22 @@ def table_html(table: LiveTable) -> Markup:
         '<div class="table-frame" role="region" aria-label="{0}" tabindex="0"><table>'
         '<caption class="unseen">{0}</caption><thead><tr>{1}</tr></thead><tbody>{2}</tbody></table></div>'
     ).format(table.caption, head, rows)
+
+
+def code_tabs(tabs_id: str, blocks: Sequence[tuple[str, Markup]]) -> Markup:
+    """Return blocks of code as tabs, one of which shows; radio buttons, so that no script is needed."""
+    labels = Markup("").join(
+        Markup(
+            '<label class="tab"><input type="radio" name="{0}" value="{1}" data-tab="{2}"{3}>'
+            "<span>{2}</span></label>"
+        ).format(tabs_id, number, label, Markup("") if number else Markup(" checked"))
+        for number, (label, _) in enumerate(blocks)
+    )
+    panels = Markup("").join(Markup('<div class="tab-panel">{}</div>').format(block) for _, block in blocks)
+    return Markup(
+        '<div class="tabs" data-tabs><div class="tab-list" role="radiogroup" aria-label="Language">{}</div>'
+        "{}</div>"
+    ).format(labels, panels)
 
 
 def code_block(block_id: str, code: str, language: str) -> Markup:
