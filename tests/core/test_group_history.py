@@ -47,6 +47,8 @@ OTHER: dict[str, Any] = {
     "tokens_per_minute": 5,
     "concurrent_calls": 6,
     "default_max_output_tokens": 7,
+    "interruption_rule": "delivered_only",
+    "read_on_seconds": 60,
 }
 
 

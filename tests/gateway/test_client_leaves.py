@@ -24,7 +24,7 @@ from tests.gateway.replies import (
 )
 from tests.gateway.world import Row, World, price, until
 from tokenopen.api import connection
-from tokenopen.gateway import stream as gateway_stream
+from tokenopen.core import group
 from tokenopen.ports.storage import Batch
 from tokenopen.ports.upstream import ReplyBroken
 
@@ -35,7 +35,7 @@ TEXT_UNITS = 100  # 600 bytes of text at 6 bytes a unit
 @pytest.fixture
 def read_on_shortly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read on for a moment instead of 30 s."""
-    monkeypatch.setattr(gateway_stream, "READ_ON_S", 0.05)
+    monkeypatch.setattr(group.GroupPolicy, "read_on_s", 0.05)
 
 
 async def assert_free(world: World, row: Row) -> None:

@@ -22,6 +22,7 @@ from tests.gateway.replies import (
 )
 from tests.gateway.world import Row, World
 from tokenopen.api import connection
+from tokenopen.core import group
 from tokenopen.gateway import reply as gateway_reply
 from tokenopen.gateway import stream as gateway_stream
 from tokenopen.ports.storage import Batch, OutcomeUnknown, StorageAway
@@ -118,7 +119,7 @@ class Chance:
 
 @pytest.fixture(autouse=True)
 def _shorter_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateway_stream, "READ_ON_S", 0.02)
+    monkeypatch.setattr(group.GroupPolicy, "read_on_s", 0.02)
     monkeypatch.setattr(gateway_stream, "KEEPALIVE_EVERY_S", 0.05)
     monkeypatch.setattr(gateway_stream, "KEEPALIVES_MAX", 2)
     monkeypatch.setattr(gateway_reply, "SETTLE_TIMEOUT_S", 0.1)

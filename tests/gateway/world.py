@@ -39,7 +39,6 @@ from tokenopen.gateway.worker import Worker
 from tokenopen.ports.presence import UnknownPresence
 from tokenopen.ports.storage import Storage
 from tokenopen.storage import schema
-from tokenopen.storage.sqlite import SqliteStorage
 from tokenopen.upstream.addresses import parse_origin
 from tokenopen.upstream.credential import open_credential
 from tokenopen.upstream.surfaces.offered import SURFACES
@@ -312,7 +311,7 @@ async def open_world(storage: Storage, clock: MovableClock, furnished: Furnished
     )
 
 
-async def furnish(storage: SqliteStorage, clock: MovableClock) -> Furnished:
+async def furnish(storage: Storage, clock: MovableClock) -> Furnished:
     """Fill an empty database: the seeded groups and "team", models with prices, an upstream, a user."""
     async with storage.write() as tx:
         done = await set_up(tx, seed_groups=SEED_GROUPS, default_group="default")

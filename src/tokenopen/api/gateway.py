@@ -5,20 +5,19 @@ Order of refusals: the key (its checksum before any I/O, then whether it exists)
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import structlog
 
 from tokenopen.api.caller_key import find_api_key, read_query
 from tokenopen.api.connection import AsgiConnection, Receive, Send
+from tokenopen.api.request_body import CallerGone, read_request_body
 from tokenopen.api.surface_table import SurfaceTable
 from tokenopen.core.api_key import hash_key
 from tokenopen.core.errors import (
-    InvalidRequest,
     NotFound,
     Refusal,
-    RequestTooLarge,
     ServerStopping,
     StorageUnavailable,
 )
@@ -27,10 +26,8 @@ from tokenopen.gateway.headers import JSON_TYPE, refusal_headers
 from tokenopen.gateway.pipeline import Gateway, IncomingCall, run_call
 from tokenopen.ports.storage import StorageAway
 from tokenopen.upstream.dialect import Dialect, Failure, dialect_at, failure_from
+from tokenopen.upstream.form import Form
 from tokenopen.upstream.surface import NO_TARGET, Surface, Target
-
-BODY_BYTES_MAX: Final = 32 * 1024 * 1024
-BODY_TIMEOUT_S: Final = 60
 
 Scope = Mapping[str, Any]
 # Answers a GET for the caller behind a keyed hash; the rest of the path, the caller's address and the dialect
@@ -38,10 +35,6 @@ Scope = Mapping[str, Any]
 LookUp = Callable[[bytes, str, str, Dialect], Awaitable[object]]
 
 _log = structlog.get_logger()
-
-
-class _Gone(Exception):
-    """The caller left before its body was whole."""
 
 
 class GatewayApi:
@@ -103,13 +96,13 @@ class GatewayApi:
             resolved = await self._gateway.directory.find(key_hash)
             surface, values = found
             try:
-                body = await _read_body(scope, receive)
+                body, form = await read_request_body(scope, receive, surface)
             except Refusal as refusal:
                 self._gateway.refused.note(
                     resolved.caller, refusal, call_id=call_id, surface=surface.name, model=None
                 )
                 raise
-        except _Gone:
+        except CallerGone:
             return
         except Exception as error:
             await self._refuse(connection, dialect, call_id, error)
@@ -119,8 +112,9 @@ class GatewayApi:
             surface=surface,
             key_hash=key_hash,
             body=body,
-            target=_target(scope, dialect, values, query),
+            target=_target(scope, dialect, values, query, form),
             started_ms=started_ms,
+            idempotency_key=_idempotency_key(scope),
         )
         # A task of its own: its accounting goes on when this handler's caller leaves.
         task = asyncio.create_task(self._run(call, connection))
@@ -162,6 +156,9 @@ class GatewayApi:
             await run_call(self._gateway, call, connection)
         except Exception as error:
             await self._refuse(connection, call.surface.dialect, call.call_id, error)
+        finally:
+            if call.target.form is not None:
+                call.target.form.close()
 
     async def _look_up(
         self, scope: Scope, connection: AsgiConnection, key_hash: bytes, dialect: Dialect, call_id: str
@@ -213,10 +210,14 @@ def _unexpected(call_id: str) -> Failure:
 
 
 def _target(
-    scope: Scope, dialect: Dialect, values: Mapping[str, str], query: Sequence[tuple[str, str]]
+    scope: Scope,
+    dialect: Dialect,
+    values: Mapping[str, str],
+    query: Sequence[tuple[str, str]],
+    form: Form | None,
 ) -> Target:
     """Return what a surface may know of a request beside its body; the key is not among it."""
-    if not (values or query or dialect.read_headers):
+    if not (values or query or dialect.read_headers or form):
         return NO_TARGET
     key_parameters = {name.decode() for place, name in dialect.key_places if place == "query"}
     pairs = [(name, value) for name, value in query if name not in key_parameters]
@@ -226,42 +227,11 @@ def _target(
             # RFC 9110, 5.2: several headers of a name are one list.
             headers[name] = headers[name] + b"," + value if name in headers else value
     # Of a name given twice the first value.
-    return Target(values=values, query=dict(reversed(pairs)), query_pairs=pairs, headers=headers)
+    return Target(values=values, query=dict(reversed(pairs)), query_pairs=pairs, headers=headers, form=form)
 
 
-async def _read_body(scope: Scope, receive: Receive) -> bytes:
-    """Return the request's body. Refuses RequestTooLarge, and a body that does not come in time."""
+def _idempotency_key(scope: Scope) -> bytes | None:
     for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit() and int(value) > BODY_BYTES_MAX:
-            raise RequestTooLarge(limit_bytes=BODY_BYTES_MAX)
-        if name == b"content-encoding" and value.lower() != b"identity":
-            raise InvalidRequest("A request body must not be compressed.", param="content-encoding")
-    message = await _receive_in_time(receive)
-    if not message.get("more_body"):
-        return bytes(message.get("body", b""))
-    parts = [message.get("body", b"")]
-    size = len(parts[0])
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            while message.get("more_body"):
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise _Gone
-                parts.append(message.get("body", b""))
-                size += len(parts[-1])
-                if size > BODY_BYTES_MAX:
-                    raise RequestTooLarge(limit_bytes=BODY_BYTES_MAX)
-    except TimeoutError:
-        raise InvalidRequest(f"The request body did not come within {BODY_TIMEOUT_S} s.") from None
-    return b"".join(parts)
-
-
-async def _receive_in_time(receive: Receive) -> Any:
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            message = await receive()
-    except TimeoutError:
-        raise InvalidRequest(f"The request body did not come within {BODY_TIMEOUT_S} s.") from None
-    if message["type"] == "http.disconnect":
-        raise _Gone
-    return message
+        if name == b"idempotency-key":
+            return bytes(value)
+    return None

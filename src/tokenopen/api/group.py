@@ -29,8 +29,11 @@ from tokenopen.control.seed_groups import SeedGroup
 from tokenopen.core.group import (
     DEFAULT_MAX_OUTPUT_TOKENS,
     LIMIT_NAMES,
+    READ_ON_SECONDS,
+    READ_ON_SECONDS_MAX,
     GroupPolicy,
     GroupState,
+    InterruptionRule,
     Limits,
     Visibility,
 )
@@ -43,6 +46,7 @@ PATTERNS_MAX: Final = 1_000
 
 Slug = Annotated[str, Field(max_length=64)]
 OutputTokens = Annotated[int, Field(ge=1, le=10**7)]
+ReadOnSeconds = Annotated[int, Field(ge=1, le=READ_ON_SECONDS_MAX)]
 Patterns = Annotated[list[ModelPattern], Field(max_length=PATTERNS_MAX)]
 Multipliers = Annotated[dict[ModelPattern, MultiplierIn], Field(max_length=PATTERNS_MAX)]
 
@@ -63,6 +67,8 @@ class GroupIn(Body):
     tokens_per_minute: LimitIn | None = None
     concurrent_calls: LimitIn | None = None
     default_max_output_tokens: OutputTokens = DEFAULT_MAX_OUTPUT_TOKENS
+    interruption_rule: InterruptionRule = "read_on"
+    read_on_seconds: ReadOnSeconds = READ_ON_SECONDS
     reason: Prose | None = None
 
 
@@ -82,6 +88,8 @@ class GroupPatch(PatchBody):
     tokens_per_minute: LimitIn | None = UNCHANGED
     concurrent_calls: LimitIn | None = UNCHANGED
     default_max_output_tokens: OutputTokens = UNCHANGED
+    interruption_rule: InterruptionRule = UNCHANGED
+    read_on_seconds: ReadOnSeconds = UNCHANGED
     reason: Prose | None = None
     effective_from: InstantIn | None = None
 
@@ -117,7 +125,11 @@ class RevisionRefOut(BaseModel):
 
 
 class PolicyOut(BaseModel):
-    """What a group says. A limit that is null is none."""
+    """What a group says. A limit that is null is none.
+
+    ``interruption_rule`` says what a stream is charged whose caller leaves: ``read_on`` what the provider
+    did, which is read on for at most ``read_on_seconds``; ``delivered_only`` what reached the caller.
+    """
 
     slug: str
     name: str
@@ -133,6 +145,8 @@ class PolicyOut(BaseModel):
     tokens_per_minute: int | None
     concurrent_calls: int | None
     default_max_output_tokens: int
+    interruption_rule: InterruptionRule
+    read_on_seconds: int
 
 
 class RevisionOut(RevisionRefOut, PolicyOut):
@@ -214,6 +228,8 @@ async def create_group(services: CurrentServices, actor: Administrator, body: Gr
             model_multipliers=body.model_multipliers,
             limits=Limits(**{name: getattr(body, name) for name in LIMIT_NAMES}),
             default_max_output_tokens=body.default_max_output_tokens,
+            interruption_rule=body.interruption_rule,
+            read_on_seconds=body.read_on_seconds,
         ),
     )
     async with services.storage.write() as tx:

@@ -5,6 +5,7 @@ from pydantic import BaseModel
 from tokenopen.api.json_types import AmountOut, InstantOut, MultiplierOut
 from tokenopen.control.call import CallRecord
 from tokenopen.control.receipt import Receipt
+from tokenopen.core.group import InterruptionRule
 
 
 class CallGroupOut(BaseModel):
@@ -73,7 +74,8 @@ class ReceiptFields(BaseModel):
     """What a receipt says beyond the call: all that its charge is recomputed from.
 
     ``unit_prices`` are credits per million units by class, ``price_per_call`` credits; both null where the
-    call was not charged. ``formula`` is the sum, written out.
+    call was not charged. ``formula`` is the sum, written out. ``interruption_rule`` is set where the call was
+    interrupted, and says what the group charges then.
     """
 
     group_revision: RevisionOut
@@ -83,6 +85,7 @@ class ReceiptFields(BaseModel):
     unit_prices: dict[str, AmountOut] | None
     price_per_call: AmountOut | None
     formula: str | None
+    interruption_rule: InterruptionRule | None
 
 
 class ReceiptOut(ReceiptFields, CallOut):
@@ -153,6 +156,7 @@ def _receipt_fields(receipt: Receipt) -> ReceiptFields:
         unit_prices=None if prices is None else dict(prices.per_million),
         price_per_call=None if prices is None else prices.per_call,
         formula=receipt.formula,
+        interruption_rule=receipt.interruption_rule,
     )
 
 

@@ -17,22 +17,28 @@ from tokenopen.api.caller import CallerApi
 from tokenopen.api.control_app import create_control_app
 from tokenopen.api.gateway import GatewayApi
 from tokenopen.bootstrap.engine import StartupError, open_reader, require_shared_engine, starting
+from tokenopen.control.administrator_link import create_administrator_link
 from tokenopen.control.management_key import InvalidAdminKey
 from tokenopen.control.model_import import import_models
 from tokenopen.control.seed_groups import SEED_GROUPS
 from tokenopen.control.services import Services
 from tokenopen.control.setup import NoAdministrator, create_first_management_key, ensure_admin_key, set_up
 from tokenopen.core.catalog import Endpoint
+from tokenopen.core.one_time_link import path_of_link
 from tokenopen.gateway.directory import Directory
 from tokenopen.gateway.forward import Forwarder
 from tokenopen.gateway.pipeline import Gateway
 from tokenopen.gateway.refused import RefusedCalls
 from tokenopen.gateway.till import Till
 from tokenopen.gateway.worker import Worker
+from tokenopen.jobs.kept_replies import drop_old_replies
 from tokenopen.jobs.periodic import PeriodicJobs
 from tokenopen.jobs.recovery import Reaper
 from tokenopen.jobs.refused_calls import write_refused_calls
+from tokenopen.jobs.session import forget_ended
+from tokenopen.mail.smtp import SmtpMail
 from tokenopen.ports.clock import Clock, SystemClock
+from tokenopen.ports.mail import Mail
 from tokenopen.ports.presence import find_presence
 from tokenopen.ports.storage import Storage, StorageAway
 from tokenopen.ports.upstream import Upstream
@@ -45,6 +51,7 @@ from tokenopen.upstream.surfaces.offered import SURFACES
 from tokenopen.web.app import create_web_app
 
 __all__ = [
+    "FirstStart",
     "Platform",
     "StartupError",
     "create_upstream",
@@ -57,18 +64,31 @@ DEFAULT_GROUP: Final = "default"
 RENEWALS_A_LEASE: Final = 3
 REAP_S: Final = 2
 WRITE_REFUSED_S: Final = 3
+FORGET_ENDED_S: Final = 3600
+DROP_KEPT_REPLIES_S: Final = 600
 
 _log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FirstStart:
+    """What a first start tells once.
+
+    ``key`` is the management key that it made where none was given; behind ``link_path``, of the console,
+    somebody becomes the first administrator.
+    """
+
+    key: str | None
+    link_path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Platform:
-    """A platform that is up. ``first_key`` is the management key made at a first start without one given."""
+    """A platform that is up. ``first_start`` is None where the database had been started with before."""
 
     application: Application
     gateway_api: GatewayApi
-    first_start: bool
-    first_key: str | None
+    first_start: FirstStart | None
 
 
 def create_upstream(settings: Settings) -> Upstream:
@@ -83,33 +103,33 @@ async def open_platform(settings: Settings, *, clock: Clock | None = None) -> As
     async with AsyncExitStack() as stack:
         try:
             async with starting(settings, clock, stack) as (storage, keys):
-                first_start, first_key = await _start_first(storage, keys, settings)
+                first_start = await _start_first(storage, keys, settings)
         except (InvalidAdminKey, NoAdministrator) as error:
             raise StartupError(str(error)) from error
         upstream = create_upstream(settings)
         stack.push_async_callback(upstream.close)
-        yield await _open_gateway(
-            storage, upstream, keys, settings, clock, stack, first_start=first_start, first_key=first_key
-        )
+        yield await _open_gateway(storage, upstream, keys, settings, clock, stack, first_start=first_start)
 
 
-async def _start_first(storage: Storage, keys: DerivedKeys, settings: Settings) -> tuple[bool, str | None]:
-    """Give an empty database what it needs; return whether it was empty, and the key to print once."""
+async def _start_first(storage: Storage, keys: DerivedKeys, settings: Settings) -> FirstStart | None:
+    """Give an empty database what it needs, and return what is to be told of it once."""
     admin_key = settings.admin_key.get_secret_value() if settings.admin_key else None
-    first_key = None
+    key = None
     async with storage.write() as tx:
         done = await set_up(tx, seed_groups=SEED_GROUPS, default_group=DEFAULT_GROUP)
         if admin_key is not None:
             await ensure_admin_key(tx, done.administrator, admin_key, keys.hashing_key)
         elif done.first_start:
-            first_key = await create_first_management_key(tx, done.administrator, keys.hashing_key)
-        if done.first_start:
-            # Here, not at the top: reading the price data takes as long as the rest of a start.
-            from tokenopen.control.price_import import list_importable_models
+            key = await create_first_management_key(tx, done.administrator, keys.hashing_key)
+        if not done.first_start:
+            return None
+        # Here, not at the top: reading the price data takes as long as the rest of a start.
+        from tokenopen.control.price_import import list_importable_models
 
-            today = datetime.datetime.fromtimestamp(tx.now_ms // 1000, datetime.UTC).date()
-            await import_models(tx, done.administrator, list_importable_models(today))
-    return done.first_start, first_key
+        today = datetime.datetime.fromtimestamp(tx.now_ms // 1000, datetime.UTC).date()
+        await import_models(tx, done.administrator, list_importable_models(today))
+        token, link = await create_administrator_link(tx, done.administrator, hashing_key=keys.hashing_key)
+    return FirstStart(key=key, link_path=path_of_link(link.purpose, token))
 
 
 async def _open_gateway(
@@ -120,8 +140,7 @@ async def _open_gateway(
     clock: Clock,
     stack: AsyncExitStack,
     *,
-    first_start: bool,
-    first_key: str | None,
+    first_start: FirstStart | None,
 ) -> Platform:
     presence = find_presence()
     worker = Worker(storage, clock, presence, lease_ms=settings.lease_seconds * 1000)
@@ -160,6 +179,8 @@ async def _open_gateway(
         lambda: write_refused_calls(storage, gateway.refused),
         every_s=WRITE_REFUSED_S,
     )
+    jobs.add("drop kept replies", lambda: drop_old_replies(storage), every_s=DROP_KEPT_REPLIES_S)
+    jobs.add("forget ended sessions", lambda: forget_ended(storage), every_s=FORGET_ENDED_S)
     services = Services(
         storage=storage,
         clock=clock,
@@ -167,6 +188,8 @@ async def _open_gateway(
         hashing_key=keys.hashing_key,
         sealing_key=keys.sealing_key,
         allowed_networks=settings.upstream_networks,
+        mail=_create_mail(settings, stack),
+        public_url=settings.public_url,
     )
 
     async def is_ready() -> bool:
@@ -183,9 +206,15 @@ async def _open_gateway(
         web_app=create_web_app(services, openapi=control_app.openapi),
         is_ready=is_ready,
     )
-    return Platform(
-        application=application, gateway_api=gateway_api, first_start=first_start, first_key=first_key
-    )
+    return Platform(application=application, gateway_api=gateway_api, first_start=first_start)
+
+
+def _create_mail(settings: Settings, stack: AsyncExitStack) -> Mail | None:
+    if settings.smtp_url is None:
+        return None
+    mail = SmtpMail(url=settings.smtp_url.get_secret_value(), sender=settings.mail_from)
+    stack.callback(mail.close)
+    return mail
 
 
 def _credential_opener(keys: DerivedKeys) -> Callable[[Endpoint], str]:

@@ -11,7 +11,7 @@ from tokenopen.cli import option
 from tokenopen.cli.client import ControlError, Json, path_of
 from tokenopen.cli.command import LIMIT, Cursor, Limit, Session, command
 from tokenopen.cli.output import facts, instant_text, limit_text, limits_facts, multipliers_text, table
-from tokenopen.core.group import GroupState, Visibility
+from tokenopen.core.group import GroupState, InterruptionRule, Visibility
 
 app = typer.Typer(help="Groups: the models, price and limits of the API keys in them.", no_args_is_help=True)
 
@@ -32,6 +32,14 @@ Models = Annotated[
         metavar="NAME|PATTERN",
         help="An available model, or a pattern such as gpt-4o*; repeat for more.",
     ),
+]
+Interruption = Annotated[
+    InterruptionRule | None,
+    typer.Option("--interruption-rule", help="What a stream is charged whose caller leaves."),
+]
+ReadOnSeconds = Annotated[
+    int | None,
+    typer.Option("--read-on-seconds", help="With read_on: for how many seconds the usage is waited for."),
 ]
 DefaultMaxOutputTokens = Annotated[
     int | None,
@@ -108,6 +116,12 @@ def _revision_rows(revisions: Sequence[Json]) -> RenderableType:
     )
 
 
+def _interruption_text(group: Json) -> str:
+    if group["interruption_rule"] == "delivered_only":
+        return "charged for what was delivered"
+    return f"read on for the usage, at most {group['read_on_seconds']} s"
+
+
 def _one(group: Json) -> RenderableType:
     revision = group["revision"]
     shown: list[RenderableType] = [
@@ -122,6 +136,7 @@ def _one(group: Json) -> RenderableType:
                 "Multiplier by model": multipliers_text(group["model_multipliers"]),
                 **limits_facts(group),
                 "Reserved without a maximum": f"{group['default_max_output_tokens']:,} output tokens",
+                "When a caller leaves": _interruption_text(group),
                 "Available models": group["allowed_models"],
                 "API keys": group["key_count"],
                 "Accounts with group access": group["entitlement_count"],
@@ -183,6 +198,8 @@ def create(
     tokens_per_minute: option.TokensPerMinute = None,
     concurrent_calls: option.ConcurrentCalls = None,
     default_max_output_tokens: DefaultMaxOutputTokens = None,
+    interruption_rule: Interruption = None,
+    read_on_seconds: ReadOnSeconds = None,
     reason: option.Reason = None,
 ) -> None:
     """Create a group. It is by request, and without the limits that are not named."""
@@ -196,6 +213,8 @@ def create(
         custom_terms=custom_terms,
         model_multipliers=option.model_multipliers(model_multiplier),
         default_max_output_tokens=default_max_output_tokens,
+        interruption_rule=interruption_rule,
+        read_on_seconds=read_on_seconds,
         reason=reason,
     )
     body |= option.limits(
@@ -234,6 +253,8 @@ def change(
     tokens_per_minute: option.TokensPerMinute = None,
     concurrent_calls: option.ConcurrentCalls = None,
     default_max_output_tokens: DefaultMaxOutputTokens = None,
+    interruption_rule: Interruption = None,
+    read_on_seconds: ReadOnSeconds = None,
     effective_from: option.EffectiveFrom = None,
     reason: option.Reason = None,
 ) -> None:
@@ -251,6 +272,8 @@ def change(
         custom_terms=custom_terms,
         model_multipliers=by_model,
         default_max_output_tokens=default_max_output_tokens,
+        interruption_rule=interruption_rule,
+        read_on_seconds=read_on_seconds,
         effective_from=effective_from,
         reason=reason,
     )

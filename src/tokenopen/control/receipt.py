@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tokenopen.control.call import CallRecord, call_record
+from tokenopen.core.call import INTERRUPTED
 from tokenopen.core.catalog import Prices
 from tokenopen.core.charge import charge_for
 from tokenopen.core.errors import NotFound
+from tokenopen.core.group import InterruptionRule
 from tokenopen.core.money import (
     NANO_PER_CREDIT,
     PPM_ONE,
@@ -22,6 +24,7 @@ from tokenopen.core.usage import USAGE_CLASSES, Usage
 from tokenopen.ports.storage import Transaction
 from tokenopen.storage import call as statements
 from tokenopen.storage.directory import price_revision_from_row
+from tokenopen.storage.group import get_revision_policy
 from tokenopen.storage.model import find_price_revision
 from tokenopen.storage.policy import decode_json
 from tokenopen.storage.upstream import list_upstream_names
@@ -59,6 +62,8 @@ class Receipt:
     step_above_input_units: int | None
     formula: str | None
     attempts: Sequence[UpstreamAttempt]
+    # Set where the call was interrupted: what its group says of that.
+    interruption_rule: InterruptionRule | None
 
 
 async def get_receipt(tx: Transaction, account_id: str | None, call_id: str) -> Receipt:
@@ -80,7 +85,14 @@ async def get_receipt(tx: Transaction, account_id: str | None, call_id: str) -> 
         step_above_input_units=await _find_step(tx, row, call),
         formula=formula,
         attempts=await _attempts(tx, row),
+        interruption_rule=await _find_interruption_rule(tx, row),
     )
+
+
+async def _find_interruption_rule(tx: Transaction, row: Row) -> InterruptionRule | None:
+    if row["end_reason"] not in INTERRUPTED:
+        return None
+    return (await get_revision_policy(tx, row["group_revision_id"])).interruption_rule
 
 
 async def _find_step(tx: Transaction, row: Row, call: CallRecord) -> int | None:

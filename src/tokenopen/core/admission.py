@@ -5,7 +5,7 @@ comment on, it must succeed.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -20,6 +20,7 @@ from tokenopen.core.errors import (
     TpdExceeded,
 )
 from tokenopen.core.estimate import Quote
+from tokenopen.core.kept_reply import AlreadyMade, KeptCall, KeptReply, decide_claim
 from tokenopen.core.ledger import AccountBook, KeyBook, release, reserve, settle
 from tokenopen.core.money import ZERO, Nanocredits, ceil_div
 from tokenopen.core.rate_limit import Day, LimitUse, RateWindow, day_at
@@ -51,6 +52,8 @@ class Books:
     keys: Mapping[str, KeyBook]
     windows: dict[tuple[str, str], RateWindow]
     calls: dict[str, OpenCall]
+    # By API key and Idempotency-Key: only those that the transaction's admissions name.
+    kept: dict[tuple[str, str], KeptCall] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,12 +106,13 @@ class Resolution:
     """How an admitted call ended.
 
     ``must_not_cost`` goes with a void for a call that was answered 5xx: if a settlement turns out to have
-    committed after all, its charge is refunded.
+    committed after all, its charge is refunded. ``kept`` is the reply to be kept with a settlement.
     """
 
     facts: CallFacts
     outcome: Outcome
     must_not_cost: bool = False
+    kept: KeptReply | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,10 +273,24 @@ def _admitted(
     )
 
 
+def _decide_claim(facts: CallFacts, books: Books, now_ms: int) -> AlreadyMade | Refusal | None:
+    """Return what stands in the way of a call by its Idempotency-Key."""
+    if facts.claim is None:
+        return None
+    kept = books.kept.get((facts.key_id, facts.claim.key))
+    if kept is not None and kept.call_id in books.calls:
+        # It may have ended in this very transaction.
+        kept = replace(kept, state=books.calls[kept.call_id].state)
+    return decide_claim(facts.claim, kept, now_ms)
+
+
 def decide_admission(
     admission: Admission, books: Books, touched: Touched
-) -> Admitted | Stale | Lapsed | Refusal:
-    """Admit the call into the books, or say why not. Limits first, then credit; a refusal changes nothing."""
+) -> Admitted | AlreadyMade | Stale | Lapsed | Refusal:
+    """Admit the call into the books, or say why not; what is not admitted changes nothing.
+
+    First whether the same call was made before, then limits, then credit.
+    """
     facts = admission.facts
     if books.repeated and facts.call_id in books.calls:
         return _admitted_before(admission, books.calls[facts.call_id], books)
@@ -288,6 +306,9 @@ def decide_admission(
         return STALE
     if admission.valid_until_ms is not None and now_ms >= admission.valid_until_ms:
         return STALE
+    made = _decide_claim(facts, books, now_ms)
+    if made is not None:
+        return made
     day = day_at(now_ms, admission.zone)
     window = books.windows.setdefault((facts.account_id, facts.group_id), RateWindow())
     window.advance(now_ms, day)
@@ -305,6 +326,13 @@ def decide_admission(
     account.newest_ms = key.last_used_at_ms = now_ms
     touched.add(facts)
     touched.windows.add((facts.account_id, facts.group_id))
+    if facts.claim is not None:
+        books.kept[facts.key_id, facts.claim.key] = KeptCall(
+            call_id=facts.call_id,
+            request_hash=facts.claim.request_hash,
+            claimed_at_ms=now_ms,
+            state="held",
+        )
     capped = output_units < admission.quote.output_units
     return _admitted(admission, window, hold=hold, capped=capped, now_ms=now_ms)
 
@@ -337,6 +365,9 @@ def decide_resolution(resolution: Resolution, books: Books, touched: Touched) ->
         books.calls[facts.call_id] = OpenCall(
             state=call.state, hold=call.hold, charge=call.charge, refunded=call.charge
         )
+        if facts.claim is not None:
+            # The call was answered with an error: whoever sends it again may have it made.
+            books.kept.pop((facts.key_id, facts.claim.key), None)
         return Resolved(
             state=call.state,
             resolved_at_ms=now_ms,

@@ -36,6 +36,17 @@ EndReason = Literal[
     "worker_gone",  # the process ended while the call ran
 ]
 
+# What is charged of these is what the group's interruption rule says.
+INTERRUPTED: Final[tuple[EndReason, ...]] = ("client_left", "upstream_broke_off")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdempotencyClaim:
+    """A caller's Idempotency-Key and the digest of all that the call under it asks for."""
+
+    key: str
+    request_hash: bytes
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallFacts:
@@ -51,6 +62,7 @@ class CallFacts:
     model: str
     price_revision_id: str
     terms: Terms
+    claim: IdempotencyClaim | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,14 @@ from typing import Final, Literal
 
 Visibility = Literal["public", "entitled"]
 GroupState = Literal["active", "archived"]
+# What is charged for a stream whose caller leaves, or whose provider breaks off.
+InterruptionRule = Literal[
+    "read_on",  # what the provider did: it is read on for its usage, for at most read_on_seconds
+    "delivered_only",  # what reached the caller, as an estimate, and never more than the provider reported
+]
+
+READ_ON_SECONDS: Final = 30
+READ_ON_SECONDS_MAX: Final = 600
 
 DEFAULT_MAX_OUTPUT_TOKENS: Final = 16_384
 LIMIT_MAX: Final = 10**9
@@ -46,6 +54,8 @@ class GroupPolicy:
     model_multipliers: Mapping[str, int]
     limits: Limits
     default_max_output_tokens: int = DEFAULT_MAX_OUTPUT_TOKENS
+    interruption_rule: InterruptionRule = "read_on"
+    read_on_seconds: int = READ_ON_SECONDS
 
     def __post_init__(self) -> None:
         for pattern in (*self.allowed_models, *self.model_multipliers):
@@ -55,6 +65,13 @@ class GroupPolicy:
             raise InvalidGroup("a multiplier must not be negative")
         if self.default_max_output_tokens < 1:
             raise InvalidGroup("default_max_output_tokens must be at least 1")
+        if not 1 <= self.read_on_seconds <= READ_ON_SECONDS_MAX:
+            raise InvalidGroup(f"read_on_seconds must be between 1 and {READ_ON_SECONDS_MAX}")
+
+    @property
+    def read_on_s(self) -> int:
+        """For how long a stream is read on whose caller has left."""
+        return 0 if self.interruption_rule == "delivered_only" else self.read_on_seconds
 
     def allows(self, model: str) -> bool:
         """Tell whether the group's keys may call the model; anything absent is refused."""

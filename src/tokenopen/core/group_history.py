@@ -10,7 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final, TypedDict
 
-from tokenopen.core.group import LIMIT_NAMES, Group, GroupPolicy, GroupRevision, GroupState, Visibility
+from tokenopen.core.group import (
+    LIMIT_NAMES,
+    Group,
+    GroupPolicy,
+    GroupRevision,
+    GroupState,
+    InterruptionRule,
+    Visibility,
+)
 from tokenopen.core.money import format_multiplier
 
 
@@ -54,6 +62,8 @@ class GroupChanges(TypedDict, total=False):
     tokens_per_minute: int | None
     concurrent_calls: int | None
     default_max_output_tokens: int
+    interruption_rule: InterruptionRule
+    read_on_seconds: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +131,8 @@ def content_fields(content: GroupContent) -> dict[str, Any]:
         "model_multipliers": dict(policy.model_multipliers),
         **{name: getattr(policy.limits, name) for name in LIMIT_NAMES},
         "default_max_output_tokens": policy.default_max_output_tokens,
+        "interruption_rule": policy.interruption_rule,
+        "read_on_seconds": policy.read_on_seconds,
     }
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tokenopen.core.admission import Admission
-from tokenopen.core.call import CallFacts
+from tokenopen.core.call import CallFacts, IdempotencyClaim
 from tokenopen.core.caller import Caller, find_entitlement, group_is_open, refuse_caller
 from tokenopen.core.catalog import Catalog, Model, PriceRevision, Route
 from tokenopen.core.errors import InvalidRequest, ModelNotAllowed, ModelNotFound
@@ -27,6 +27,9 @@ class Plan:
     prices: PriceRevision
     context_window: int
     group_slug: str
+    read_on_s: int
+    # Of a stream that is interrupted no more is charged than what reached the caller.
+    delivered_only: bool
 
     @property
     def facts(self) -> CallFacts:
@@ -108,6 +111,7 @@ def plan_call(
     *,
     call_id: str,
     worker_id: str,
+    claim: IdempotencyClaim | None = None,
     referred: Referred = NOTHING_REFERRED,
 ) -> Plan:
     """Return how the call is to be made, or refuse it. Nothing defaults to free or to allowed.
@@ -155,6 +159,7 @@ def plan_call(
         model=model.name,
         price_revision_id=prices.id,
         terms=terms,
+        claim=claim,
     )
     return Plan(
         surface=surface,
@@ -174,4 +179,6 @@ def plan_call(
         prices=prices,
         context_window=model.context_window * request.prompts,
         group_slug=caller.group.slug,
+        read_on_s=revision.policy.read_on_s,
+        delivered_only=revision.policy.interruption_rule == "delivered_only",
     )

@@ -22,6 +22,7 @@ from tokenopen.ports.upstream import (
     FirstByteTimeout,
     NotReached,
     ReplyBroken,
+    StreamedBody,
     Upstream,
     UpstreamFailure,
     UpstreamReply,
@@ -157,19 +158,24 @@ class Forwarder:
         if cap_output_tokens is None and field == "max_tokens" and field not in plan.request.fields:
             # The hold covers the caller's own maximum, so it has to stand where this provider reads it.
             cap_output_tokens = plan.request.max_output_tokens or None
-        body = plan.surface.upstream_body(
+        fields = plan.surface.upstream_body(
             plan.request,
             upstream_model=route.upstream_model,
             cap_output_tokens=cap_output_tokens,
             convention=provider.convention,
         )
+        body: bytes | StreamedBody = fields
+        content_type = plan.request.content_type
+        if plan.request.form is not None:
+            body = form = plan.request.form.body(fields)
+            content_type = form.content_type
         return UpstreamRequest(
             method=plan.surface.method.encode(),
             url=provider.url_of(plan.surface, endpoint.base_url, plan.request, route.upstream_model),
             headers=[
                 *provider.credential_headers(self._open_credential(endpoint), plan.surface.dialect),
                 *plan.request.headers,
-                (b"content-type", plan.request.content_type),
+                (b"content-type", content_type),
                 (b"accept", b"text/event-stream" if plan.request.stream else b"application/json"),
                 (b"x-request-id", plan.facts.call_id.encode()),
                 # Some providers turn away requests that do not say what sends them.

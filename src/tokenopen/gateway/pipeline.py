@@ -1,6 +1,7 @@
 """The story of one call: resolve, check, admit, forward, settle.
 
     refused before admission   nothing was held, nothing is written
+    made before                the same call's reply is given again, nothing is charged
     admitted                   the hold is resolved exactly once on every way out of here
     answered 5xx               never charged
     seen whole by the caller   charged exactly once, before its last part left
@@ -8,19 +9,22 @@
 A call is a task of its own (see api/gateway.py), so a caller who leaves does not interrupt its accounting.
 """
 
+import asyncio
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
 from tokenopen.core.admission import Admitted, Lapsed, Resolution, Stale
-from tokenopen.core.call import EndReason
-from tokenopen.core.errors import Refusal, StorageUnavailable
+from tokenopen.core.call import EndReason, IdempotencyClaim
+from tokenopen.core.errors import CallStillRunning, Refusal, StorageUnavailable
+from tokenopen.core.kept_reply import AlreadyMade, read_claim
 from tokenopen.gateway.check import Plan, check_caller, plan_call
 from tokenopen.gateway.connection import ClientLeft, Connection
 from tokenopen.gateway.directory import Directory, Resolved
 from tokenopen.gateway.forward import Forwarded, Forwarder, ForwardFailed
 from tokenopen.gateway.headers import limit_headers, passed_headers
+from tokenopen.gateway.kept_reply import ReplyKeeper, replay
 from tokenopen.gateway.reference import find_referred
 from tokenopen.gateway.refused import RefusedCalls
 from tokenopen.gateway.reply import relay_json, relay_rejection
@@ -33,6 +37,8 @@ from tokenopen.ports.storage import Storage
 from tokenopen.upstream.surface import CallRequest, Surface, Target
 
 STALE_TRIES: Final = 3
+# How long a call waits for the same call sent before it: 30 s in all, sooner at first.
+WAIT_FOR_FIRST_S: Final = (0.1, 0.2, 0.3, 0.4, *(1.0,) * 29)
 
 _log = structlog.get_logger()
 
@@ -60,11 +66,27 @@ class IncomingCall:
     body: bytes
     target: Target
     started_ms: int
+    idempotency_key: bytes | None = None
+
+    def claim(self) -> IdempotencyClaim | None:
+        """Return what the call claims under its Idempotency-Key. Refuses InvalidRequest."""
+        if self.idempotency_key is None:
+            return None
+        target = self.target
+        beside = [sorted(said.items()) for said in (target.values, target.query, target.headers)]
+        return read_claim(self.idempotency_key, self.surface.name.encode(), repr(beside).encode(), self.body)
 
 
 async def run_call(gateway: Gateway, call: IncomingCall, connection: Connection) -> None:
     """Answer one call. Raises the Refusal that the caller is told, as long as no reply has begun."""
-    plan, admitted = await admit(gateway, call, connection)
+    try:
+        plan, admitted = await admit(gateway, call, connection)
+    except ClientLeft:
+        # While the same call sent before still ran: this one was never admitted.
+        return
+    if isinstance(admitted, AlreadyMade):
+        await replay(gateway.storage, plan, admitted, connection)
+        return
     try:
         await forward_and_settle(gateway, call, connection, plan, admitted)
     except Refusal as refusal:
@@ -88,13 +110,15 @@ async def forward_and_settle(
     except BaseException:
         void(gateway, call, plan, "upstream_failed", status=500)
         raise
+    headers = reply_headers(call, plan, admitted, forwarded)
     relay = Relay(
         till=gateway.till,
         clock=gateway.clock,
         plan=plan,
         forwarded=forwarded,
-        headers=reply_headers(call, plan, admitted, forwarded),
+        headers=headers,
         started_ms=call.started_ms,
+        keeper=None if plan.facts.claim is None else ReplyKeeper(headers),
     )
     try:
         if forwarded.reply.status != 200:
@@ -112,25 +136,34 @@ async def forward_and_settle(
         forwarded.reply.close()
 
 
-async def admit(gateway: Gateway, call: IncomingCall, connection: Connection) -> tuple[Plan, Admitted]:
+async def admit(
+    gateway: Gateway, call: IncomingCall, connection: Connection
+) -> tuple[Plan, Admitted | AlreadyMade]:
     """Return the admitted call. Raises why not: nothing that is refused here has changed anything.
 
     What was resolved from the cache may be stale. The till notices for calls that it admits; a refusal is
-    only given once the database has confirmed what it rests on.
+    only given once the database has confirmed what it rests on. Where the same call runs already its end is
+    waited for; raises ClientLeft where the caller does not.
     """
     request: CallRequest | None = None
-    for _ in range(STALE_TRIES):
+    claim: IdempotencyClaim | None = None
+    pauses_s = iter(WAIT_FOR_FIRST_S)
+    stale_tries = 0
+    while stale_tries < STALE_TRIES:
+        worker_id = gateway.worker.id
         resolved = await gateway.directory.find(call.key_hash)
         try:
             check_caller(resolved, connection.address)
             request = request or call.surface.read_request(call.body, call.target)
+            claim = claim or call.claim()
             referred = await find_referred(gateway.storage, resolved.caller.key.account_id, request)
             plan = plan_call(
                 resolved,
                 call.surface,
                 request,
                 call_id=call.call_id,
-                worker_id=gateway.worker.id,
+                worker_id=worker_id,
+                claim=claim,
                 referred=referred,
             )
         except Refusal as refusal:
@@ -138,15 +171,22 @@ async def admit(gateway: Gateway, call: IncomingCall, connection: Connection) ->
                 note_refused(gateway, call, resolved, refusal, request)
                 raise
             gateway.directory.forget(call.key_hash)
+            stale_tries += 1
             continue
         answer = await gateway.till.admit(plan.admission)
-        if isinstance(answer, Admitted):
+        if isinstance(answer, Admitted | AlreadyMade):
             return plan, answer
         if isinstance(answer, Lapsed):
             await gateway.worker.replace(plan.admission.worker_id)
+            stale_tries += 1
             continue
         if isinstance(answer, Stale):
             gateway.directory.forget(call.key_hash)
+            stale_tries += 1
+            continue
+        if isinstance(answer, CallStillRunning) and (pause_s := next(pauses_s, None)) is not None:
+            with connection.abort_on_leave():
+                await asyncio.sleep(pause_s)
             continue
         note_refused(gateway, call, resolved, answer, request)
         raise answer

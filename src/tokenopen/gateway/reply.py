@@ -1,7 +1,7 @@
 """Reply: a whole one passes to the caller once its call is settled.
 
-JSON is collected up to 32 MiB, so its charge can go with it. What is larger passes as it comes but for
-its last part, which waits for the settlement.
+JSON is collected up to 32 MiB, so its charge can go with it. What is larger, and what is no text (sound),
+passes as it comes but for its last part, which waits for the settlement.
 """
 
 import asyncio
@@ -13,8 +13,9 @@ from tokenopen.core.admission import Resolved
 from tokenopen.core.call import Outcome
 from tokenopen.core.errors import StorageUnavailable, UpstreamError
 from tokenopen.core.estimate import estimated_usage
+from tokenopen.core.kept_reply import KeptReply
 from tokenopen.core.money import format_amount
-from tokenopen.core.usage import ImpossibleUsage
+from tokenopen.core.usage import ImpossibleUsage, Usage
 from tokenopen.gateway.connection import ClientLeft, Connection
 from tokenopen.gateway.settle import IMPOSSIBLE_USAGE, Relay
 from tokenopen.ports.upstream import UpstreamFailure, UpstreamReply
@@ -24,6 +25,7 @@ COLLECTED_BYTES_MAX: Final = 32 * 1024 * 1024
 END_BYTES: Final = 64 * 1024
 REJECTION_BYTES_MAX: Final = 1024 * 1024
 SETTLE_TIMEOUT_S: Final = 30
+_BINARY_TYPES: Final = (b"audio/", b"video/", b"image/", b"application/octet-stream")
 
 
 async def relay_json(relay: Relay, connection: Connection) -> None:
@@ -31,7 +33,7 @@ async def relay_json(relay: Relay, connection: Connection) -> None:
     reply = relay.forwarded.reply
     try:
         with connection.abort_on_leave():
-            body, whole = await _collect(reply, COLLECTED_BYTES_MAX)
+            body, whole = await _collect(reply, 0 if _is_binary(reply) else COLLECTED_BYTES_MAX)
     except ClientLeft:
         relay.put(relay.free("client_left_early", status=499))
         return
@@ -47,8 +49,9 @@ async def relay_json(relay: Relay, connection: Connection) -> None:
         relay.put(relay.free("client_left_early", status=499))
         return
     upstream_ms = relay.upstream_ms()
+    kept = None if relay.keeper is None else relay.keeper.whole_json(body)
     outcome = replace(_json_outcome(relay, body), created_ids=relay.plan.surface.created_ids(body))
-    charge = await _settle(relay, outcome)
+    charge = await _settle(relay, outcome, kept)
     await connection.start(
         200,
         [
@@ -78,6 +81,13 @@ async def relay_rejection(relay: Relay, connection: Connection) -> None:
     await connection.finish(body)
 
 
+def _is_binary(reply: UpstreamReply) -> bool:
+    """Tell whether a reply is no text, so that nothing can be read in it."""
+    return any(
+        name == b"content-type" and value.lower().startswith(_BINARY_TYPES) for name, value in reply.headers
+    )
+
+
 async def _collect(reply: UpstreamReply, bytes_max: int) -> tuple[bytes, bool]:
     """Return the body, and whether that is all of it."""
     parts: list[bytes] = []
@@ -104,9 +114,9 @@ def _json_outcome(relay: Relay, body: bytes) -> Outcome:
     return relay.charged(usage, "completed")
 
 
-async def _settle(relay: Relay, outcome: Outcome) -> str:
+async def _settle(relay: Relay, outcome: Outcome, kept: KeptReply | None = None) -> str:
     """Return the charge in credits once it is durable. Raises StorageUnavailable; then nothing is charged."""
-    answered = relay.put(outcome)
+    answered = relay.put(outcome, kept)
     try:
         async with asyncio.timeout(SETTLE_TIMEOUT_S):
             answer = await answered
@@ -123,7 +133,8 @@ async def _settle(relay: Relay, outcome: Outcome) -> str:
 
 async def _relay_large(relay: Relay, connection: Connection, collected: bytes) -> None:
     await connection.start(200, relay.headers)
-    least = estimated_usage(text_bytes=relay.plan.request.text_bytes, output_units=0)
+    known = _known_before(relay, collected)
+    least = known or estimated_usage(text_bytes=relay.plan.request.text_bytes, output_units=0)
     kept = collected
     end = collected[-END_BYTES:]
     try:
@@ -133,14 +144,27 @@ async def _relay_large(relay: Relay, connection: Connection, collected: bytes) -
                 kept = data
                 end = (end + data)[-END_BYTES:]
     except (ClientLeft, UpstreamFailure) as failure:
-        left = isinstance(failure, ClientLeft)
-        relay.put(relay.charged(least, "client_left" if left else "upstream_broke_off"))
+        if isinstance(failure, ClientLeft):
+            relay.put(relay.charged(least, "client_left"))
+        elif known is None:
+            relay.put(relay.charged(least, "upstream_broke_off"))
+        else:
+            # What is charged by what was asked for, as a whole, is not charged for half of it.
+            relay.put(relay.free("upstream_broke_off", status=200))
         connection.cut()
         return
-    reported = _usage_at_end(end)
+    reported = _usage_at_end(end) if known is None else None
     outcome = relay.charged(least, "completed") if reported is None else _json_outcome(relay, reported)
     await _settle(relay, outcome)
     await connection.finish(kept)
+
+
+def _known_before(relay: Relay, beginning: bytes) -> Usage | None:
+    """Return what a reply that is no text costs: nothing in it tells, so it is known before or not at all."""
+    if not _is_binary(relay.forwarded.reply):
+        return None
+    usage = relay.plan.surface.estimate_reply(relay.plan.request, beginning)
+    return usage if usage.units else None
 
 
 def _usage_at_end(end: bytes) -> bytes | None:

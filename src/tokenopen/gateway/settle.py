@@ -10,10 +10,12 @@ import msgspec
 from tokenopen.core.admission import Resolution
 from tokenopen.core.call import EndReason, Outcome
 from tokenopen.core.charge import charge_for
+from tokenopen.core.kept_reply import KeptReply
 from tokenopen.core.money import AMOUNT_MAX
 from tokenopen.core.usage import Usage
 from tokenopen.gateway.check import Plan
 from tokenopen.gateway.forward import Attempt, Forwarded
+from tokenopen.gateway.kept_reply import ReplyKeeper
 from tokenopen.gateway.till import Till
 from tokenopen.ports.clock import Clock
 from tokenopen.ports.storage import ResolutionAnswer
@@ -62,6 +64,8 @@ class Relay:
     forwarded: Forwarded
     headers: Sequence[tuple[bytes, bytes]]
     started_ms: int
+    # Set where the caller gave an Idempotency-Key.
+    keeper: ReplyKeeper | None = None
 
     def elapsed_ms(self) -> int:
         """How long ago the call came."""
@@ -113,9 +117,9 @@ class Relay:
             flag=flag,
         )
 
-    def put(self, outcome: Outcome) -> asyncio.Future[ResolutionAnswer]:
-        """Hand the outcome to the till."""
-        return self.till.put(Resolution(facts=self.plan.facts, outcome=outcome))
+    def put(self, outcome: Outcome, kept: KeptReply | None = None) -> asyncio.Future[ResolutionAnswer]:
+        """Hand the outcome to the till, with the reply that is kept for the same call sent again."""
+        return self.till.put(Resolution(facts=self.plan.facts, outcome=outcome, kept=kept))
 
     def give_up(self, *, status: int) -> None:
         """See to it that the call costs nothing, though a settlement may already be on its way."""

@@ -1,7 +1,8 @@
 """Stream: server-sent events pass as they come, but for the mark of a whole reply and all after it.
 
 whole and settled       the tail leaves: the reply is whole, and charged
-caller left             read on, at most 30 s, for the usage; charged for what the provider did
+caller left             read on, at most 30 s, for the usage; charged for what the provider did, or as the
+                        group's interruption rule says
 provider broke off      charged for what was delivered; an error event, then the connection is cut
 settling slow           a comment every 10 s, at most 60 s, then nothing is charged and it is cut
 """
@@ -13,8 +14,9 @@ from typing import Final
 from tokenopen.core.admission import Resolved
 from tokenopen.core.call import EndReason, Outcome
 from tokenopen.core.errors import UpstreamError
+from tokenopen.core.kept_reply import KeptReply
 from tokenopen.core.money import format_amount
-from tokenopen.core.usage import ImpossibleUsage
+from tokenopen.core.usage import ImpossibleUsage, Usage
 from tokenopen.gateway.connection import ClientLeft, Connection
 from tokenopen.gateway.settle import IMPOSSIBLE_USAGE, Relay
 from tokenopen.ports.upstream import UpstreamFailure
@@ -22,7 +24,6 @@ from tokenopen.upstream.dialect import failure_from
 from tokenopen.upstream.sse import EventTooLarge
 from tokenopen.upstream.surface import StreamReader
 
-READ_ON_S: Final = 30
 KEEPALIVE: Final = b": keepalive\n\n"
 KEEPALIVE_EVERY_S: Final = 10
 KEEPALIVES_MAX: Final = 6
@@ -35,11 +36,14 @@ async def relay_stream(relay: Relay, connection: Connection) -> None:
     passage = _Passage(relay, connection, reader)
     end_reason = await passage.run()
     outcome = replace(passage.outcome(end_reason), created_ids=reader.created_ids)
+    kept = None
+    if relay.keeper is not None and end_reason in ("completed", "client_left"):
+        kept = relay.keeper.whole_stream(reader)
     if end_reason == "completed":
         await passage.start()
-        await _finish(relay, connection, reader, outcome)
+        await _finish(relay, connection, reader, outcome, kept)
         return
-    answered = relay.put(outcome)
+    answered = relay.put(outcome, kept)
     if end_reason == "upstream_broke_off":
         broke_off = f"The provider of model {plan.facts.model} broke off its reply."
         if not passage.started:
@@ -62,8 +66,8 @@ class _Passage:
         self._connection = connection
         self._reader = reader
         self._impossible = False
-        # Content events that had passed when the caller left.
-        self._delivered: int | None = None
+        # Content events that the caller was still there for.
+        self._delivered = 0
         self.started = False
 
     async def run(self) -> EndReason:
@@ -72,7 +76,7 @@ class _Passage:
         try:
             with self._connection.abort_on_leave():
                 data = await reply.read()
-            with self._connection.abort_on_leave(grace_s=READ_ON_S):
+            with self._connection.abort_on_leave(grace_s=self._relay.plan.read_on_s):
                 while data:
                     await self._pass(data)
                     if self._reader.whole:
@@ -89,16 +93,18 @@ class _Passage:
         return "client_left" if self.started else "client_left_early"
 
     async def _pass(self, data: bytes) -> None:
-        if self._connection.gone and self._delivered is None:
-            self._delivered = self._reader.content_events
         try:
             passed = self._reader.feed(data)
         except ImpossibleUsage:
             self._impossible = True
             return
         if passed:
+            if self._relay.keeper is not None:
+                self._relay.keeper.add(passed)
             await self.start()
             await self._connection.send(passed)
+        if not self._connection.gone:
+            self._delivered = self._reader.content_events
 
     async def start(self) -> None:
         """Send the head, once."""
@@ -116,19 +122,40 @@ class _Passage:
         if end_reason == "upstream_broke_off" and not self.started:
             # The caller is answered 5xx, which is never charged, whatever had been reported.
             return relay.free("upstream_failed", status=502)
+        if end_reason != "completed":
+            return self._interrupted(end_reason)
         if reader.usage is not None:
             return relay.charged(reader.usage, end_reason)
-        delivered = reader.content_events if self._delivered is None else self._delivered
+        return self._estimated(reader.content_events, end_reason)
+
+    def _interrupted(self, end_reason: EndReason) -> Outcome:
+        """Return what a stream costs whose caller left or whose provider broke off, by the group's rule."""
+        relay, usage, delivered = self._relay, self._reader.usage, self._delivered
+        if usage is not None and usage.source == "estimated":
+            # The provider has told a part; what it wrote after the caller had left is not in it.
+            output = min(usage.units.get("output", 0), delivered)
+            usage = Usage({**usage.units, "output": output}, "estimated") if delivered else None
+        if usage is None:
+            return self._estimated(delivered, end_reason)
+        reported = relay.charged(usage, end_reason)
+        if not relay.plan.delivered_only:
+            return reported
+        return min(self._estimated(delivered, end_reason), reported, key=lambda outcome: outcome.due)
+
+    def _estimated(self, delivered: int, end_reason: EndReason) -> Outcome:
+        """Return what so many events with content cost, as an estimate; nothing where there are none."""
+        relay = self._relay
         if delivered == 0:
-            # Nothing was delivered that anybody could be charged for.
             return relay.free("upstream_failed" if end_reason != "client_left" else end_reason, status=502)
         estimate = relay.plan.surface.estimate_stream(relay.plan.request, content_events=delivered)
         return relay.charged(estimate, end_reason)
 
 
-async def _finish(relay: Relay, connection: Connection, reader: StreamReader, outcome: Outcome) -> None:
+async def _finish(
+    relay: Relay, connection: Connection, reader: StreamReader, outcome: Outcome, kept: KeptReply | None
+) -> None:
     """Settle, then send what was withheld."""
-    answered = relay.put(outcome)
+    answered = relay.put(outcome, kept)
     for _ in range(KEEPALIVES_MAX):
         done, _pending = await asyncio.wait((answered,), timeout=KEEPALIVE_EVERY_S)
         if done:
@@ -144,4 +171,5 @@ async def _finish(relay: Relay, connection: Connection, reader: StreamReader, ou
         # The hold was voided meanwhile (the worker's lease had lapsed): no charge, so no whole reply.
         connection.cut()
         return
-    await connection.finish(reader.tail(format_amount(answer.charge)))
+    tail = reader.tail if kept is None or kept.tail is None else kept.tail
+    await connection.finish(tail(format_amount(answer.charge)))

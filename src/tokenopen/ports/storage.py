@@ -23,6 +23,7 @@ from tokenopen.core.call import CallFacts
 from tokenopen.core.caller import Caller
 from tokenopen.core.catalog import Catalog
 from tokenopen.core.errors import Refusal
+from tokenopen.core.kept_reply import AlreadyMade
 
 
 class StorageAway(Exception):
@@ -55,7 +56,7 @@ class Batch:
 
 
 ResolutionAnswer = Resolved | AlreadyResolved
-AdmissionAnswer = Admitted | Stale | Lapsed | Refusal
+AdmissionAnswer = Admitted | AlreadyMade | Stale | Lapsed | Refusal
 
 
 # What a renewal finds: the lease had not lapsed; it had, and lives again, but never admits again; somebody

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Select, func, insert, or_, select, update
 
+from tokenopen.core.group import GroupPolicy
 from tokenopen.core.group_history import (
     DESCRIPTION_FIELDS,
     GroupContent,
@@ -95,6 +96,13 @@ async def _records(tx: Transaction, rows: Sequence[Row]) -> Sequence[GroupRecord
 def _not_superseded(records: Sequence[RevisionRecord]) -> Sequence[RevisionRecord]:
     """Return, of records in order of instant and number, the last one of each instant."""
     return list({record.effective_from_ms: record for record in records}.values())
+
+
+async def get_revision_policy(tx: Transaction, revision_id: str) -> GroupPolicy:
+    """Return what a revision says of calls."""
+    row = await tx.fetch_one(select(group_revisions.c.policy).where(group_revisions.c.id == revision_id))
+    assert row is not None, f"there is no group revision {revision_id}"
+    return decode_policy(row["policy"])
 
 
 async def find_group(tx: Transaction, slug: str) -> GroupRecord | None:

@@ -31,14 +31,18 @@ from tokenopen.storage.till_rows import (
     account_book,
     account_rows,
     call_rows,
+    claim_rows,
     decide_batch,
     entry_rows,
+    kept_call,
+    kept_rows,
     key_book,
     key_rows,
     object_rows,
     open_call,
     rate_window,
     refund_rows,
+    released_rows,
     resolution_rows,
     rows_concerned,
     usage_rows,
@@ -84,6 +88,14 @@ READ_BOOKS: Final = f"""
     UNION ALL
     SELECT 'call', id, state, hold, charge, refunded, NULL, NULL
     FROM unnest($4::text[], $5::text[]) AS wanted (account_id, id) JOIN calls USING (account_id, id)"""  # noqa: S608 NOW_MS is ours
+
+
+READ_KEPT_CALLS: Final = """
+    /* till: read kept calls */
+    SELECT kept_replies.key_id, idempotency_key, call_id, request_hash, claimed_at_ms, calls.state
+    FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (account_id, key_id, idempotency_key)
+      JOIN kept_replies USING (account_id, key_id, idempotency_key)
+      LEFT JOIN calls ON calls.account_id = kept_replies.account_id AND calls.id = call_id"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +214,6 @@ REFUND_CALLS: Final = _Write(
       UPDATE calls SET refunded = refunded + new.refund
       FROM {rows} WHERE calls.account_id = new.account_id AND calls.id = new.id""",
 )
-
 INSERT_OBJECTS: Final = _Write(
     name="inserted_objects",
     columns=_columns(
@@ -211,6 +222,39 @@ INSERT_OBJECTS: Final = _Write(
     sql="""
       INSERT INTO provider_objects (account_id, id, upstream_id, model, call_id, created_at_ms)
       SELECT new.* FROM {rows} ON CONFLICT (account_id, id) DO NOTHING""",
+)
+# What calls with an Idempotency-Key need beyond the rest: each a round trip, and only where there are any.
+KEEP_REPLIES: Final = _Write(
+    name="kept",
+    columns=_columns(
+        "headers text, body bytea, account_id text, key_id text, idempotency_key text, call_id text"
+    ),
+    sql="""
+      UPDATE kept_replies AS old SET headers = new.headers, body = new.body
+      FROM {rows} WHERE old.account_id = new.account_id AND old.key_id = new.key_id
+        AND old.idempotency_key = new.idempotency_key AND old.call_id = new.call_id""",
+)
+RELEASE_KEYS: Final = _Write(
+    name="released",
+    columns=_columns("account_id text, key_id text, idempotency_key text, call_id text"),
+    sql="""
+      DELETE FROM kept_replies AS old USING {rows}
+      WHERE old.account_id = new.account_id AND old.key_id = new.key_id
+        AND old.idempotency_key = new.idempotency_key AND old.call_id = new.call_id""",
+)
+CLAIM_KEYS: Final = _Write(
+    name="claimed",
+    columns=_columns(
+        """
+        account_id text, key_id text, idempotency_key text, request_hash bytea, call_id text,
+        claimed_at_ms bigint
+        """
+    ),
+    sql="""
+      INSERT INTO kept_replies (account_id, key_id, idempotency_key, request_hash, call_id, claimed_at_ms)
+      SELECT new.* FROM {rows}
+      ON CONFLICT (account_id, key_id, idempotency_key) DO UPDATE SET request_hash = excluded.request_hash,
+        call_id = excluded.call_id, claimed_at_ms = excluded.claimed_at_ms, headers = NULL, body = NULL""",
 )
 
 
@@ -234,6 +278,9 @@ WRITE_RESOLVED: Final = _statement("write resolved", (*_BOOKS, *_RESOLVED))
 WRITE_BOTH: Final = _statement("write both", (*_BOOKS, *_ADMITTED, *_RESOLVED))
 WRITE_REFUNDS: Final = _statement("write refunds", (REFUND_CALLS,))
 WRITE_OBJECTS: Final = _statement("write provider objects", (INSERT_OBJECTS,))
+WRITE_KEPT: Final = _statement("write kept replies", (KEEP_REPLIES,))
+WRITE_RELEASED: Final = _statement("write released keys", (RELEASE_KEYS,))
+WRITE_CLAIMS: Final = _statement("write claimed keys", (CLAIM_KEYS,))
 
 
 async def find_busy(connection: Connection, account_ids: Sequence[str]) -> frozenset[str]:
@@ -253,6 +300,9 @@ async def post_batch(connection: Connection, batch: Batch, clock: Clock | None) 
         READ_BOOKS, concerned.keys, *_turned(windows, 2), *_turned(concerned.calls, 2), concerned.workers
     )
     books = _books(batch, accounts, rows)
+    if concerned.claims:
+        kept = await connection.fetch(READ_KEPT_CALLS, *_turned(concerned.claims, 3))
+        books.kept = {(row[0], row[1]): kept_call(row[2:]) for row in map(tuple, kept)}
     if clock is not None:
         books.now_ms = clock.now_ms()
     decided = decide_batch(batch, books)
@@ -313,12 +363,16 @@ async def _write(connection: Connection, books: Books, decided: Decided) -> None
     if not (decided.admitted and decided.resolved):
         statement = WRITE_ADMITTED if decided.admitted else WRITE_RESOLVED
     await connection.execute(statement, *rows)
-    refunds = refund_rows(decided.resolved)
-    if refunds:
-        await connection.execute(WRITE_REFUNDS, *_arrays(REFUND_CALLS, refunds))
-    objects = object_rows(decided.resolved)
-    if objects:
-        await connection.execute(WRITE_OBJECTS, *_arrays(INSERT_OBJECTS, objects))
+    further = (
+        (WRITE_REFUNDS, REFUND_CALLS, refund_rows(decided.resolved)),
+        (WRITE_OBJECTS, INSERT_OBJECTS, object_rows(decided.resolved)),
+        (WRITE_KEPT, KEEP_REPLIES, kept_rows(decided.resolved)),
+        (WRITE_RELEASED, RELEASE_KEYS, released_rows(decided.resolved)),
+        (WRITE_CLAIMS, CLAIM_KEYS, claim_rows(decided.admitted)),
+    )
+    for sql, write, new in further:
+        if new:
+            await connection.execute(sql, *_arrays(write, new))
 
 
 def _arrays(write: _Write, rows: Rows) -> Sequence[Sequence[Any]]:

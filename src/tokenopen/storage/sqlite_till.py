@@ -17,14 +17,18 @@ from tokenopen.storage.till_rows import (
     account_book,
     account_rows,
     call_rows,
+    claim_rows,
     decide_batch,
     entry_rows,
+    kept_call,
+    kept_rows,
     key_book,
     key_rows,
     object_rows,
     open_call,
     rate_window,
     refund_rows,
+    released_rows,
     resolution_rows,
     rows_concerned,
     usage_rows,
@@ -48,6 +52,13 @@ SELECT_CALLS: Final = """
     SELECT c.id, c.state, c.hold, c.charge, c.refunded
     FROM json_each(?) AS wanted JOIN calls AS c
       ON c.account_id = json_extract(wanted.value, '$[0]') AND c.id = json_extract(wanted.value, '$[1]')"""
+SELECT_KEPT_CALLS: Final = """
+    SELECT r.key_id, r.idempotency_key, r.call_id, r.request_hash, r.claimed_at_ms, c.state
+    FROM json_each(?) AS wanted
+      JOIN kept_replies AS r ON r.account_id = json_extract(wanted.value, '$[0]')
+        AND r.key_id = json_extract(wanted.value, '$[1]')
+        AND r.idempotency_key = json_extract(wanted.value, '$[2]')
+      LEFT JOIN calls AS c ON c.account_id = r.account_id AND c.id = r.call_id"""
 UPDATE_ACCOUNT: Final = (
     "UPDATE accounts SET balance = ?, held = ?, newest_ms = ?, entry_count = ? WHERE id = ?"
 )
@@ -73,6 +84,17 @@ INSERT_ENTRY: Final = """
     INSERT INTO ledger_entries (account_id, number, id, kind, amount, balance_after, call_id, reason,
       created_at_ms)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+CLAIM_KEY: Final = """
+    INSERT INTO kept_replies (account_id, key_id, idempotency_key, request_hash, call_id, claimed_at_ms)
+    VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT (account_id, key_id, idempotency_key) DO UPDATE SET request_hash = excluded.request_hash,
+      call_id = excluded.call_id, claimed_at_ms = excluded.claimed_at_ms, headers = NULL, body = NULL"""
+KEEP_REPLY: Final = """
+    UPDATE kept_replies SET headers = ?, body = ?
+    WHERE account_id = ? AND key_id = ? AND idempotency_key = ? AND call_id = ?"""
+RELEASE_KEY: Final = """
+    DELETE FROM kept_replies
+    WHERE account_id = ? AND key_id = ? AND idempotency_key = ? AND call_id = ?"""
 INSERT_OBJECT: Final = """
     INSERT INTO provider_objects (account_id, id, upstream_id, model, call_id, created_at_ms)
     VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (account_id, id) DO NOTHING"""
@@ -90,8 +112,8 @@ def post_batch(connection: sqlite3.Connection, batch: Batch, *, now_ms: int) -> 
     """Decide and write the batch in the open transaction; tell also whether anything was written."""
     books = _read_books(connection, batch, now_ms)
     decided = decide_batch(batch, books)
-    _write_admitted(connection, decided.admitted)
     _write_resolved(connection, decided.resolved)
+    _write_admitted(connection, decided.admitted)
     _write_books(connection, books, decided.touched)
     return decided.answer, decided.written
 
@@ -99,7 +121,7 @@ def post_batch(connection: sqlite3.Connection, batch: Batch, *, now_ms: int) -> 
 def _read_books(connection: sqlite3.Connection, batch: Batch, now_ms: int) -> Books:
     concerned = rows_concerned(batch)
     account_ids, key_ids = encode_json(concerned.accounts), encode_json(concerned.keys)
-    call_ids = encode_json(concerned.calls)
+    call_ids, claims = encode_json(concerned.calls), encode_json(concerned.claims)
     (catalog_version,) = connection.execute(SELECT_CATALOG_VERSION).fetchone()
     return Books(
         now_ms=now_ms,
@@ -116,12 +138,16 @@ def _read_books(connection: sqlite3.Connection, batch: Batch, now_ms: int) -> Bo
         calls={row[0]: open_call(row[1:]) for row in connection.execute(SELECT_CALLS, (call_ids,))}
         if concerned.calls
         else {},
+        kept={row[:2]: kept_call(row[2:]) for row in connection.execute(SELECT_KEPT_CALLS, (claims,))}
+        if concerned.claims
+        else {},
     )
 
 
 def _write_admitted(connection: sqlite3.Connection, admitted: Sequence[AdmittedCall]) -> None:
     if admitted:
         connection.executemany(INSERT_CALL, call_rows(admitted))
+        connection.executemany(CLAIM_KEY, claim_rows(admitted))
 
 
 def _write_resolved(connection: sqlite3.Connection, resolved: Sequence[ResolvedCall]) -> None:
@@ -132,6 +158,8 @@ def _write_resolved(connection: sqlite3.Connection, resolved: Sequence[ResolvedC
     connection.executemany(UPSERT_USAGE_HOUR, usage_rows(resolved))
     connection.executemany(REFUND_CALL, refund_rows(resolved))
     connection.executemany(INSERT_OBJECT, object_rows(resolved))
+    connection.executemany(KEEP_REPLY, kept_rows(resolved))
+    connection.executemany(RELEASE_KEY, released_rows(resolved))
 
 
 def _write_books(connection: sqlite3.Connection, books: Books, touched: Touched) -> None:

@@ -21,9 +21,11 @@ from tokenopen.core.admission import (
     decide_resolution,
 )
 from tokenopen.core.identifier import charge_entry_id, new_id
+from tokenopen.core.kept_reply import KeptCall
 from tokenopen.core.ledger import AccountBook, KeyBook
 from tokenopen.core.rate_limit import RateWindow
 from tokenopen.ports.storage import Batch, BatchAnswer
+from tokenopen.storage.policy import encode_json
 
 REFUND_REASON: Final = "The call was answered with an error of the service."
 _HOUR_MS: Final = 3_600_000
@@ -35,13 +37,14 @@ Row = Sequence[Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Concerned:
-    """Which rows a batch concerns, by id; calls are (account, call)."""
+    """Which rows a batch concerns, by id; calls are (account, call), claims (account, key, Idempotency-Key)."""
 
     accounts: Sequence[str]
     keys: Sequence[str]
     calls: Sequence[tuple[str, str]]
     # Of workers that ask for admission.
     workers: Sequence[str]
+    claims: Sequence[tuple[str, str, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +73,11 @@ def rows_concerned(batch: Batch) -> Concerned:
         keys=list({fact.key_id for fact in facts}),
         calls=[(fact.account_id, fact.call_id) for fact in look_up],
         workers=list({item.worker_id for item in batch.admissions}),
+        claims=[
+            (item.facts.account_id, item.facts.key_id, item.facts.claim.key)
+            for item in batch.admissions
+            if item.facts.claim is not None
+        ],
     )
 
 
@@ -114,6 +122,13 @@ def rate_window(row: Row) -> RateWindow:
 def open_call(row: Row) -> OpenCall:
     """From state, hold, charge, refunded."""
     return OpenCall(state=row[0], hold=row[1], charge=row[2], refunded=row[3])
+
+
+def kept_call(row: Row) -> KeptCall:
+    """From call_id, request_hash, claimed_at_ms, state; the state of a call that is not there is void."""
+    return KeptCall(
+        call_id=row[0], request_hash=bytes(row[1]), claimed_at_ms=row[2], state=row[3] or "voided"
+    )
 
 
 def account_rows(books: Books, touched: Touched) -> list[tuple[Any, ...]]:
@@ -277,3 +292,46 @@ def object_rows(resolved: Iterable[ResolvedCall]) -> list[tuple[Any, ...]]:
         for created in item.outcome.created_ids
     }
     return list(rows.values())
+
+
+def claim_rows(admitted: Iterable[AdmittedCall]) -> list[tuple[Any, ...]]:
+    """Return account_id, key_id, idempotency_key, request_hash, call_id, claimed_at_ms of each new claim."""
+    return [
+        (
+            item.facts.account_id,
+            item.facts.key_id,
+            claim.key,
+            claim.request_hash,
+            item.facts.call_id,
+            answer.admitted_at_ms,
+        )
+        for item, answer in admitted
+        if (claim := item.facts.claim) is not None
+    ]
+
+
+def kept_rows(resolved: Iterable[ResolvedCall]) -> list[tuple[Any, ...]]:
+    """Return headers, body, account_id, key_id, idempotency_key, call_id of each reply that is kept."""
+    rows = []
+    for item, answer in resolved:
+        facts, kept = item.facts, item.kept
+        if kept is None or facts.claim is None or answer.state != "settled" or answer.refund:
+            continue
+        body = kept.body_at(answer.charge)
+        if body is not None:
+            headers = [
+                (name.decode("latin-1"), value.decode("latin-1"))
+                for name, value in kept.headers_at(answer.charge)
+            ]
+            names = (facts.account_id, facts.key_id, facts.claim.key, facts.call_id)
+            rows.append((encode_json(headers), body, *names))
+    return rows
+
+
+def released_rows(resolved: Iterable[ResolvedCall]) -> list[tuple[Any, ...]]:
+    """Return account_id, key_id, idempotency_key, call_id of each claim whose call was given back."""
+    return [
+        (item.facts.account_id, item.facts.key_id, claim.key, item.facts.call_id)
+        for item, answer in resolved
+        if answer.refund and (claim := item.facts.claim) is not None
+    ]
