@@ -9,7 +9,7 @@ import pytest
 from tests.fakes.asgi_caller import AsgiCaller
 from tests.gateway.replies import ask, ask_stream, whole_json
 from tests.gateway.world import CHAT, EMBEDDING_MODEL, EMBEDDINGS, World, bearer, refusal
-from tokenopen.api import gateway as gateway_api
+from tokenopen.api import request_body
 
 MEBIBYTE = 1024 * 1024
 BODY = msgspec.json.encode(ask())
@@ -142,7 +142,7 @@ async def test_a_body_that_turns_out_too_large_is_refused_while_it_comes(world: 
 
 
 async def test_a_body_as_large_as_allowed_passes(world: World) -> None:
-    padding = b" " * (gateway_api.BODY_BYTES_MAX - len(BODY))
+    padding = b" " * (request_body.BODY_BYTES_MAX - len(BODY))
     world.upstream.will(whole_json())
     caller = posting(world, body=[BODY, padding])
     assert (await caller.call(world.api)).status == 200
@@ -150,7 +150,7 @@ async def test_a_body_as_large_as_allowed_passes(world: World) -> None:
 
 
 async def test_one_byte_more_than_allowed_is_refused(world: World) -> None:
-    padding = b" " * (gateway_api.BODY_BYTES_MAX - len(BODY) + 1)
+    padding = b" " * (request_body.BODY_BYTES_MAX - len(BODY) + 1)
     refusal(await posting(world, body=[BODY, padding]).call(world.api), 413, "request_too_large")
 
 
@@ -165,7 +165,7 @@ async def test_a_compressed_body_is_refused(world: World, encoding: bytes) -> No
 async def test_a_body_that_never_comes_whole_is_refused_after_a_minute(
     world: World, monkeypatch: pytest.MonkeyPatch, body: list[bytes]
 ) -> None:
-    monkeypatch.setattr(gateway_api, "BODY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(request_body, "BODY_TIMEOUT_S", 0.05)
     caller = posting(world, body=body, ended=False)
     refusal(await caller.call(world.api), 400, "invalid_request")
     await assert_untouched(world)

@@ -7,10 +7,13 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.upstream.conftest import Serve
+from tests.upstream.raw_server import RawConnection, a_request, json_reply, read_all
 
 from tokenopen.core.errors import InvalidRequest, RequestTooLarge
 from tokenopen.upstream import form as form_module
 from tokenopen.upstream.form import Form, FormBody
+from tokenopen.upstream.http1 import Http1Upstream
 
 SOUND = bytes(range(256)) * 40
 
@@ -176,3 +179,27 @@ def test_a_large_file_is_never_held_in_memory() -> None:
     finally:
         tracemalloc.stop()
         form.close()
+
+
+async def test_a_form_arrives_as_it_was_read_and_again_on_another_try(
+    upstream: Http1Upstream, serve: Serve
+) -> None:
+    arrived = []
+
+    async def script(connection: RawConnection) -> None:
+        for _ in range(2):
+            arrived.append(await connection.read_request())
+            await connection.send(json_reply())
+
+    server = await serve(script)
+    large = bytes(range(256)) * 12_000
+    form, _ = read(*encoded(FIELDS, [("file", ("a.mp3", large, "audio/mpeg"))]))
+    body = form.body(form.end())
+    for _ in range(2):
+        request = a_request(server.url, body=body, headers=[(b"content-type", body.content_type)])
+        assert await read_all(await upstream.send(request)) == b'{"ok":true}'
+    expected = b"".join(body.pieces())
+    assert [content for _, content in arrived] == [expected, expected]
+    assert b"content-length: %d\r\n" % len(expected) in arrived[0][0]
+    assert large in expected
+    form.close()

@@ -122,6 +122,11 @@ _CHAT: Final = frozenset({"chat"})
 _TEXT: Final = _CHAT | {"completions"}
 _EMBED: Final = frozenset({"embeddings"})
 _EVERY_OPENAI: Final = _TEXT | _EMBED | _STORED
+_MODERATE: Final = frozenset({"moderations"})
+_RERANK: Final = frozenset({"rerank"})
+_IMAGES: Final = frozenset({"images", "image_edits"})
+_SOUND: Final = frozenset({"speech", "transcriptions", "translations"})
+_MEDIA: Final = _MODERATE | _IMAGES | _SOUND
 # Gemini's own API stands beside the one in OpenAI's shape.
 _GEMINI_METHODS: Final[Mapping[str, str]] = {
     "gemini": "generateContent",
@@ -144,7 +149,7 @@ _ROWS: Final = (
         base_url="https://api.openai.com/v1",
         credential_variable="OPENAI_API_KEY",
         convention=_OPENAI,
-        surfaces=_EVERY_OPENAI,
+        surfaces=_EVERY_OPENAI | _MEDIA,
     ),
     # As its SDK takes it: the resource alone (then the v1 API), or .../openai/deployments (the dated one).
     Provider(
@@ -153,7 +158,7 @@ _ROWS: Final = (
         base_url=None,
         credential_variable="AZURE_OPENAI_API_KEY",
         convention=_OPENAI,
-        surfaces=_EVERY_OPENAI,
+        surfaces=_EVERY_OPENAI | _IMAGES | _SOUND,
         home="/openai/v1",
         key_headers={OPENAI.name: b"api-key"},
         deployment_query=AZURE_API_VERSION,
@@ -184,7 +189,7 @@ _ROWS: Final = (
         base_url="https://api.mistral.ai/v1",
         credential_variable="MISTRAL_API_KEY",
         convention=_MISTRAL,
-        surfaces=_CHAT | _EMBED,
+        surfaces=_CHAT | _EMBED | _MODERATE,
     ),
     Provider(
         name="groq",
@@ -192,7 +197,7 @@ _ROWS: Final = (
         base_url="https://api.groq.com/openai/v1",
         credential_variable="GROQ_API_KEY",
         convention=_INSIDE,
-        surfaces=_CHAT | _RESPONSES,
+        surfaces=_CHAT | _RESPONSES | _SOUND,
     ),
     Provider(
         name="deepseek",
@@ -209,7 +214,7 @@ _ROWS: Final = (
         base_url="https://api.x.ai/v1",
         credential_variable="XAI_API_KEY",
         convention=_APART,
-        surfaces=_TEXT | _STORED | {"messages"},
+        surfaces=_TEXT | _STORED | {"messages", "images"},
     ),
     Provider(
         name="openrouter",
@@ -243,7 +248,8 @@ _ROWS: Final = (
         base_url="https://api.cohere.ai/compatibility/v1",
         credential_variable="CO_API_KEY",
         convention=_INSIDE,
-        surfaces=_CHAT | _EMBED,
+        surfaces=_CHAT | _EMBED | _RERANK,
+        paths={"rerank": "../../v2/rerank"},
     ),
     Provider(
         name="together",
@@ -251,7 +257,7 @@ _ROWS: Final = (
         base_url="https://api.together.xyz/v1",
         credential_variable="TOGETHER_API_KEY",
         convention=_INSIDE,
-        surfaces=_TEXT | _EMBED,
+        surfaces=_TEXT | _EMBED | _RERANK | {"images"},
     ),
     Provider(
         name="ollama",
@@ -267,7 +273,7 @@ _ROWS: Final = (
         base_url=None,
         credential_variable="VLLM_API_KEY",
         convention=_INSIDE,
-        surfaces=_EVERY_OPENAI | {"messages"},
+        surfaces=_EVERY_OPENAI | _RERANK | {"messages", "transcriptions", "translations"},
         key_headers={ANTHROPIC.name: b"authorization"},
     ),
     Provider(
@@ -276,7 +282,7 @@ _ROWS: Final = (
         base_url=None,
         credential_variable="TOKENOPEN_API_KEY",
         convention=_INSIDE,
-        surfaces=_EVERY_OPENAI | _MESSAGES | _GEMINI,
+        surfaces=_EVERY_OPENAI | _MEDIA | _RERANK | _MESSAGES | _GEMINI,
         paths=_gemini_paths("../v1beta"),
     ),
     Provider(
@@ -293,7 +299,7 @@ _ROWS: Final = (
         base_url=None,
         credential_variable="OPENAI_API_KEY",
         convention=_INSIDE,
-        surfaces=_EVERY_OPENAI,
+        surfaces=_EVERY_OPENAI | _MEDIA | _RERANK,
     ),
     Provider(
         name="anthropic-compatible",

@@ -11,9 +11,14 @@ from tokenopen.upstream.surfaces.embeddings import EmbeddingsSurface
 from tokenopen.upstream.surfaces.gemini import GeminiStreamSurface, GeminiSurface
 from tokenopen.upstream.surfaces.gemini_count_tokens import GeminiCountTokensSurface
 from tokenopen.upstream.surfaces.gemini_embeddings import GeminiBatchEmbedSurface, GeminiEmbedSurface
+from tokenopen.upstream.surfaces.images import ImageEditsSurface, ImagesSurface
 from tokenopen.upstream.surfaces.messages import MessagesSurface
+from tokenopen.upstream.surfaces.moderations import ModerationsSurface
+from tokenopen.upstream.surfaces.rerank import RerankSurface
 from tokenopen.upstream.surfaces.responses import ResponsesSurface
+from tokenopen.upstream.surfaces.speech import SpeechSurface
 from tokenopen.upstream.surfaces.stored_response import StoredResponseSurface
+from tokenopen.upstream.surfaces.transcriptions import TranscriptionsSurface, TranslationsSurface
 
 SURFACES: Final[Sequence[Surface]] = (
     ChatSurface(),
@@ -31,4 +36,11 @@ SURFACES: Final[Sequence[Surface]] = (
     GeminiEmbedSurface(),
     GeminiBatchEmbedSurface(),
     GeminiCountTokensSurface(),
+    ModerationsSurface(),
+    RerankSurface(),
+    ImagesSurface(),
+    ImageEditsSurface(),
+    SpeechSurface(),
+    TranscriptionsSurface(),
+    TranslationsSurface(),
 )
