@@ -36,7 +36,7 @@ _FREE_TOOLS: Final = ("functionDeclarations", "computerUse")
 # Run by Google for nothing but the tokens that they add, which are reported (toolUsePromptTokenCount).
 _TOKEN_TOOLS: Final = ("codeExecution", "urlContext")
 _TOOL: Final = gemini_names((*_FREE_TOOLS, *_TOKEN_TOOLS))
-_STANDARD_TIERS: Final = frozenset(
+_STANDARD_SERVICE: Final = frozenset(
     {"standard", "STANDARD", "unspecified", "SERVICE_TIER_STANDARD", "SERVICE_TIER_UNSPECIFIED"}
 )
 # Which class of units a kind of output gives. Text needs no price of its own.
@@ -66,13 +66,13 @@ def read_options(fields: JsonObject) -> GeminiOptions:
     kept by the provider for another."""
     if read_value(fields, "cachedContent") is not None:
         raise NotFound("There is no such cached content of this account.")
-    _refuse_tier(fields)
+    _refuse_service(fields)
     config = read_member(fields, "generationConfig", _CONFIG)
     if config is None:
         return GeminiOptions(
             max_output_tokens=None, candidates=1, own_prices=(), open_ended=_adds_input(fields)
         )
-    _refuse_tier(config)
+    _refuse_service(config)
     return GeminiOptions(
         max_output_tokens=_count(config, "maxOutputTokens", most=TOKENS_MAX),
         candidates=_count(config, "candidateCount", most=CANDIDATES_MAX) or 1,
@@ -96,9 +96,9 @@ def _count(config: JsonObject, name: str, *, most: int) -> int | None:
     return None if written is None else read_count(config, written, most=most)
 
 
-def _refuse_tier(fields: JsonObject) -> None:
-    tier = read_value(fields, "serviceTier")
-    if tier is not None and read_text(tier) not in _STANDARD_TIERS:
+def _refuse_service(fields: JsonObject) -> None:
+    service = read_value(fields, "serviceTier")
+    if service is not None and read_text(service) not in _STANDARD_SERVICE:
         raise InvalidRequest(
             'serviceTier may only be "standard" here: others have prices of their own.', param="serviceTier"
         )
