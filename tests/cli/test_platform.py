@@ -20,6 +20,9 @@ async def test_settings_are_shown_and_changed(cli: Cli) -> None:
         "time_zone": "Europe/Berlin",
         "default_group": "default",
         "support_contact": "help@example.com",
+        "sign_up": "closed",
+        "starting_credit": "0",
+        "allowed_email_domains": [],
     }
 
 

@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 
 from tokenopen import __version__
 from tokenopen.cli import (
+    admin,
     api_key,
     audit_log,
     call,
@@ -33,6 +34,7 @@ COMMANDS: Final = {
 
 # What asks a running server, by the noun it is about.
 NOUNS: Final[dict[str, typer.Typer]] = {
+    "admin": admin.app,
     "upstreams": upstream.app,
     "models": model.app,
     "prices": price.app,

@@ -9,8 +9,11 @@ from tokenopen.cli import option
 from tokenopen.cli.client import Json, path_of
 from tokenopen.cli.command import Session, command
 from tokenopen.cli.output import facts
+from tokenopen.core.platform import SignUpState
 
-app = typer.Typer(help="Platform settings: name, time zone, default group, support.", no_args_is_help=True)
+app = typer.Typer(
+    help="Platform settings: name, time zone, default group, support, signing up.", no_args_is_help=True
+)
 
 
 def _one(settings: Json) -> RenderableType:
@@ -20,6 +23,9 @@ def _one(settings: Json) -> RenderableType:
             "Time zone": settings["time_zone"],
             "Default group": settings["default_group"],
             "Support contact": settings["support_contact"] or None,
+            "Signing up": settings["sign_up"],
+            "Starting credit": settings["starting_credit"],
+            "Allowed e-mail domains": ", ".join(settings["allowed_email_domains"]) or None,
         }
     )
 
@@ -44,9 +50,29 @@ def set_settings(
     support_contact: Annotated[
         str | None, typer.Option("--support-contact", help="Mail address or link; refused calls name it.")
     ] = None,
+    sign_up: Annotated[
+        SignUpState | None, typer.Option("--sign-up", help="Whether people become users by themselves.")
+    ] = None,
+    starting_credit: Annotated[
+        str | None,
+        typer.Option("--starting-credit", metavar="CREDITS", help="What their account begins with."),
+    ] = None,
+    email_domain: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--email-domain", metavar="DOMAIN", help="Only for addresses of it; repeatable, '' lets in all."
+        ),
+    ] = None,
 ) -> None:
     """Change platform settings; they bind the very next call."""
+    domains = None if email_domain is None else [domain for domain in email_domain if domain]
     body = option.given(
-        name=name, time_zone=time_zone, default_group=default_group, support_contact=support_contact
+        name=name,
+        time_zone=time_zone,
+        default_group=default_group,
+        support_contact=support_contact,
+        sign_up=sign_up,
+        starting_credit=starting_credit,
+        allowed_email_domains=domains,
     )
     session.show(session.client.patch(path_of("admin", "settings"), body), _one)

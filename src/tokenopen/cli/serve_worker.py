@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+from dataclasses import asdict
 
 import typer
 import uvloop
@@ -29,7 +30,7 @@ def main(listener: int, ready: int, supervisor: int) -> None:
     def tell(platform: Platform) -> None:
         # A supervisor that ended meanwhile is noticed by its own descriptor.
         with contextlib.suppress(BrokenPipeError), os.fdopen(ready, "w") as pipe:
-            json.dump({"first_key": platform.first_key}, pipe)
+            json.dump(None if platform.first_start is None else asdict(platform.first_start), pipe)
 
     with socket.socket(fileno=listener) as inherited:
         try:

@@ -7,6 +7,7 @@ import typer
 from rich.console import RenderableType
 
 from tokenopen.cli import option
+from tokenopen.cli.admin import show_link
 from tokenopen.cli.client import Json, path_of
 from tokenopen.cli.command import LIMIT, Cursor, Limit, Session, command
 from tokenopen.cli.output import facts, instant_text, table
@@ -109,6 +110,24 @@ def suspend(session: Session, user: option.User) -> None:
 def resume(session: Session, user: option.User) -> None:
     """Let a suspended user and their keys in again."""
     _set_state(session, user, "active")
+
+
+@command(app, "password")
+def set_password(
+    session: Session,
+    user: option.User,
+    link: Annotated[
+        bool, typer.Option("--link", help="Print a one-time link instead, with which they choose it.")
+    ] = False,
+) -> None:
+    """Set a user's password, asked for here; every session of theirs ends."""
+    user_id = session.client.find_user_id(user)
+    if link:
+        session.show(session.client.post(path_of("admin", "users", user_id, "password-links")), show_link)
+        return
+    password = typer.prompt("New password", hide_input=True, confirmation_prompt=True, err=True)
+    session.client.post(path_of("admin", "users", user_id, "password"), {"password": password})
+    session.say("The password is set, and every session of theirs has ended.")
 
 
 def _set_state(session: Session, user: str, state: UserState) -> None:
