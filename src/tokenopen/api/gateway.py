@@ -88,6 +88,7 @@ class GatewayApi:
         found = self._surfaces.find(scope["method"], scope["path"])
         dialect = found[0].dialect if found else dialect_at(scope["path"], dict(scope["headers"]))
         try:
+            self._refuse_when_stopping()
             query = read_query(scope)
             key_hash = hash_key(find_api_key(scope, dialect, query), self._hashing_key)
             if found is None:
@@ -102,6 +103,7 @@ class GatewayApi:
                     resolved.caller, refusal, call_id=call_id, surface=surface.name, model=None
                 )
                 raise
+            self._refuse_when_stopping()
         except CallerGone:
             return
         except Exception as error:

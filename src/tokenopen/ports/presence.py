@@ -6,6 +6,7 @@ the same machine: a worker holds a name there for as long as it lives, also whil
 
 import errno
 import os
+import secrets
 import socket
 from pathlib import Path
 from typing import Final, Protocol
@@ -89,7 +90,7 @@ def find_presence() -> Presence:
         machine = f"{_BOOT_ID.read_text().strip()} {os.readlink(_NETWORK_NAMESPACE)}"
         presence = SocketPresence(machine)
         # Some sandboxes have the files and yet no such sockets.
-        name = f"probe/{os.getpid()}"
+        name = f"probe/{secrets.token_hex(8)}"
         presence.announce(name)
         told = presence.is_gone(name, machine)
         presence.withdraw(name)

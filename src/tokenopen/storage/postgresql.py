@@ -51,6 +51,8 @@ from tokenopen.storage.till_rows import rows_concerned
 # Constructed without a driver: it only writes statements down.
 _DIALECT: Final = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
 _CONNECTIONS_MAX: Final = 8
+# A lease is renewed also while those of others are looked at.
+_LEASE_CONNECTIONS_MAX: Final = 2
 # What a call waits for gives up sooner than what an administrator asks for.
 _BATCH_MAX_S: Final = 5
 _LOOK_UP_MAX_S: Final = 3
@@ -160,7 +162,7 @@ class PostgresqlStorage:
         self._url = url
         self._pool = Pool(url, CONTROL_SESSION, connections_max=_CONNECTIONS_MAX)
         # Apart, so that no lease lapses while every other connection is busy.
-        self._lease_pool = Pool(url, CONTROL_SESSION, connections_max=1)
+        self._lease_pool = Pool(url, CONTROL_SESSION, connections_max=_LEASE_CONNECTIONS_MAX)
         self._clock = clock
         self._till: Connection | None = None
         # Who holds it owns the till's connection.
