@@ -138,7 +138,7 @@ class Settings(BaseSettings):
     @classmethod
     def _check_mail_from(cls, value: str, info: ValidationInfo) -> str:
         address = parseaddr(value)[1]
-        if value and not EMAIL.fullmatch(address):
+        if value and not (value.isprintable() and EMAIL.fullmatch(address)):
             raise PydanticCustomError("mail_from", "write an address such as TokenOpen <console@example.com>")
         if info.data.get("smtp_url") is not None and not value:
             raise PydanticCustomError("mail_from", "it is required with TOKENOPEN_SMTP_URL")
