@@ -7,7 +7,7 @@ import pytest
 
 from tests.contracts.test_storage import World, settle, void
 from tests.fakes.clock import MovableClock
-from tokenopen.core.admission import Admission, Admitted
+from tokenopen.core.admission import Admission, Admitted, AlreadyResolved
 from tokenopen.core.call import IdempotencyClaim
 from tokenopen.core.errors import CallStillRunning, IdempotencyConflict
 from tokenopen.core.kept_reply import AlreadyMade, KeptReply
@@ -107,3 +107,14 @@ async def test_of_many_same_calls_in_batches_at_once_one_is_admitted(world: Worl
     admitted = [answer for (answer,) in answers if isinstance(answer, Admitted)]
     assert len(admitted) == 1
     assert len(await world.rows("calls")) == 1
+
+
+async def test_a_charge_stands_once_its_reply_was_given_again(world: World) -> None:
+    first = claimed(world)
+    await world.admit(first)
+    await world.resolve(replace(settle(first, 30), kept=REPLY))
+    assert await world.admit(claimed(world)) == [AlreadyMade(call_id=first.facts.call_id)]
+    (answer,) = await world.resolve(void(first, must_not_cost=True))
+    assert isinstance(answer, AlreadyResolved)
+    assert len(await world.rows("ledger_entries")) == 1
+    assert (await world.row("kept_replies"))["replayed_at_ms"] == world.clock.now_ms()

@@ -10,6 +10,7 @@ from tests.core.samples import VOIDED, account_book, admission_of, books_of, fac
 from tokenopen.core.admission import (
     Admission,
     Admitted,
+    AlreadyResolved,
     OpenCall,
     Resolution,
     Resolved,
@@ -140,3 +141,18 @@ def test_a_charge_that_is_given_back_frees_the_key() -> None:
     undo = Resolution(facts=asked("call_1").facts, outcome=VOIDED, must_not_cost=True)
     decide_resolution(undo, books, Touched())
     assert isinstance(decide_admission(asked("call_2"), books, Touched()), Admitted)
+
+
+@pytest.mark.parametrize("has_reply", [True, False])
+def test_a_charge_stands_once_its_reply_was_given_again_and_only_then(has_reply: bool) -> None:
+    """The first caller was answered 503 as the outcome was unknown; the second got the reply."""
+    call = OpenCall(state="settled", hold=Nanocredits(10), charge=Nanocredits(3), refunded=Nanocredits(0))
+    books = books_of(NOW_MS, account_book(balance=100), calls={"call_1": call})
+    books.kept["key_1", "order-7"] = replace(kept("settled"), has_reply=has_reply)
+    touched = Touched()
+    assert isinstance(decide_admission(asked("call_2"), books, touched), AlreadyMade)
+    assert touched.replayed == ({("acc_1", "key_1", "order-7"): NOW_MS} if has_reply else {})
+    undo = Resolution(facts=asked("call_1").facts, outcome=VOIDED, must_not_cost=True)
+    answer = decide_resolution(undo, books, touched)
+    assert isinstance(answer, AlreadyResolved if has_reply else Resolved)
+    assert books.accounts["acc_1"].balance == (100 if has_reply else 103)

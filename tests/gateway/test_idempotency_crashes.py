@@ -129,7 +129,7 @@ async def test_whatever_fails_a_key_is_charged_once_and_answered_with_one_reply(
     calls = {row["id"]: row for row in await world.rows("calls")}
     kept = await world.rows("kept_replies")
     charged = [row for row in calls.values() if row["charge"] > row["refunded"]]
-    assert 0 < len(charged) <= len(KEYS)
+    assert len({key for key, _ in replies}) <= len(charged) <= len(KEYS)
     assert {row["id"] for row in charged} <= {row["call_id"] for row in kept}
     await world.assert_sound()
     await world.gateway.till.close()

@@ -52,7 +52,7 @@ class Books:
     keys: Mapping[str, KeyBook]
     windows: dict[tuple[str, str], RateWindow]
     calls: dict[str, OpenCall]
-    # By API key and Idempotency-Key: only those that the transaction's admissions name.
+    # By API key and Idempotency-Key: those that admissions name, or voids that must not cost.
     kept: dict[tuple[str, str], KeptCall] = field(default_factory=dict)
 
 
@@ -145,6 +145,8 @@ class Touched:
     accounts: set[str] = field(default_factory=set)
     keys: set[str] = field(default_factory=set)
     windows: set[tuple[str, str]] = field(default_factory=set)
+    # When replies were given again first, by account, API key and Idempotency-Key.
+    replayed: dict[tuple[str, str, str], int] = field(default_factory=dict)
 
     def add(self, facts: CallFacts) -> None:
         """Note that a call changed its account and its key."""
@@ -273,15 +275,27 @@ def _admitted(
     )
 
 
-def _decide_claim(facts: CallFacts, books: Books, now_ms: int) -> AlreadyMade | Refusal | None:
-    """Return what stands in the way of a call by its Idempotency-Key."""
+def _decide_claim(
+    facts: CallFacts, books: Books, touched: Touched, now_ms: int
+) -> AlreadyMade | Refusal | None:
+    """Return what stands in the way of a call by its Idempotency-Key; note that a reply is given again."""
     if facts.claim is None:
         return None
     kept = books.kept.get((facts.key_id, facts.claim.key))
     if kept is not None and kept.call_id in books.calls:
         # It may have ended in this very transaction.
         kept = replace(kept, state=books.calls[kept.call_id].state)
-    return decide_claim(facts.claim, kept, now_ms)
+    made = decide_claim(facts.claim, kept, now_ms)
+    if kept is not None and isinstance(made, AlreadyMade) and kept.has_reply and not kept.replayed:
+        books.kept[facts.key_id, facts.claim.key] = replace(kept, replayed=True)
+        touched.replayed[facts.account_id, facts.key_id, facts.claim.key] = now_ms
+    return made
+
+
+def _was_replayed(facts: CallFacts, books: Books) -> bool:
+    assert facts.claim is not None
+    kept = books.kept.get((facts.key_id, facts.claim.key))
+    return kept is not None and kept.call_id == facts.call_id and kept.replayed
 
 
 def decide_admission(
@@ -306,7 +320,7 @@ def decide_admission(
         return STALE
     if admission.valid_until_ms is not None and now_ms >= admission.valid_until_ms:
         return STALE
-    made = _decide_claim(facts, books, now_ms)
+    made = _decide_claim(facts, books, touched, now_ms)
     if made is not None:
         return made
     day = day_at(now_ms, admission.zone)
@@ -337,6 +351,15 @@ def decide_admission(
     return _admitted(admission, window, hold=hold, capped=capped, now_ms=now_ms)
 
 
+def _note_kept(resolution: Resolution, books: Books) -> None:
+    """Let admissions of the same transaction see that the call's reply is kept."""
+    facts = resolution.facts
+    if resolution.kept is not None and facts.claim is not None:
+        kept = books.kept.get((facts.key_id, facts.claim.key))
+        if kept is not None and kept.call_id == facts.call_id:
+            books.kept[facts.key_id, facts.claim.key] = replace(kept, has_reply=True)
+
+
 def decide_resolution(resolution: Resolution, books: Books, touched: Touched) -> Resolved | AlreadyResolved:
     """Resolve the call's hold in the books, once; a second time changes nothing and says so."""
     facts, outcome = resolution.facts, resolution.outcome
@@ -361,6 +384,9 @@ def decide_resolution(resolution: Resolution, books: Books, touched: Touched) ->
         left = Nanocredits(call.charge - call.refunded)
         if not (resolution.must_not_cost and call.state == "settled" and left > 0):
             return AlreadyResolved(state=call.state)
+        if facts.claim is not None and _was_replayed(facts, books):
+            # Its caller has the reply, by having sent the call again: the one charge for it stands.
+            return AlreadyResolved(state=call.state)
         touched.accounts.add(facts.account_id)
         books.calls[facts.call_id] = OpenCall(
             state=call.state, hold=call.hold, charge=call.charge, refunded=call.charge
@@ -379,6 +405,7 @@ def decide_resolution(resolution: Resolution, books: Books, touched: Touched) ->
     if outcome.resolution == "settle":
         charge = settle(account, key, hold=call.hold, due=outcome.due)
         absorbed = Nanocredits(outcome.due - charge)
+        _note_kept(resolution, books)
     else:
         release(account, key, call.hold)
         charge = absorbed = ZERO

@@ -52,6 +52,9 @@ class KeptCall:
     request_hash: bytes
     claimed_at_ms: int
     state: CallState
+    has_reply: bool = False
+    # The reply was given again: its charge stands, also where the first caller was answered with an error.
+    replayed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,6 +43,7 @@ from tokenopen.storage.till_rows import (
     rate_window,
     refund_rows,
     released_rows,
+    replayed_rows,
     resolution_rows,
     rows_concerned,
     usage_rows,
@@ -92,7 +93,8 @@ READ_BOOKS: Final = f"""
 
 READ_KEPT_CALLS: Final = """
     /* till: read kept calls */
-    SELECT kept_replies.key_id, idempotency_key, call_id, request_hash, claimed_at_ms, calls.state
+    SELECT kept_replies.key_id, idempotency_key, call_id, request_hash, claimed_at_ms,
+      replayed_at_ms, body IS NOT NULL, calls.state
     FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (account_id, key_id, idempotency_key)
       JOIN kept_replies USING (account_id, key_id, idempotency_key)
       LEFT JOIN calls ON calls.account_id = kept_replies.account_id AND calls.id = call_id"""
@@ -254,7 +256,16 @@ CLAIM_KEYS: Final = _Write(
       INSERT INTO kept_replies (account_id, key_id, idempotency_key, request_hash, call_id, claimed_at_ms)
       SELECT new.* FROM {rows}
       ON CONFLICT (account_id, key_id, idempotency_key) DO UPDATE SET request_hash = excluded.request_hash,
-        call_id = excluded.call_id, claimed_at_ms = excluded.claimed_at_ms, headers = NULL, body = NULL""",
+        call_id = excluded.call_id, claimed_at_ms = excluded.claimed_at_ms, headers = NULL, body = NULL,
+        replayed_at_ms = NULL""",
+)
+MARK_REPLAYED: Final = _Write(
+    name="replayed",
+    columns=_columns("replayed_at_ms bigint, account_id text, key_id text, idempotency_key text"),
+    sql="""
+      UPDATE kept_replies AS old SET replayed_at_ms = new.replayed_at_ms
+      FROM {rows} WHERE old.account_id = new.account_id AND old.key_id = new.key_id
+        AND old.idempotency_key = new.idempotency_key""",
 )
 
 
@@ -280,6 +291,7 @@ WRITE_REFUNDS: Final = _statement("write refunds", (REFUND_CALLS,))
 WRITE_OBJECTS: Final = _statement("write provider objects", (INSERT_OBJECTS,))
 WRITE_KEPT: Final = _statement("write kept replies", (KEEP_REPLIES,))
 WRITE_RELEASED: Final = _statement("write released keys", (RELEASE_KEYS,))
+WRITE_REPLAYED: Final = _statement("write replayed replies", (MARK_REPLAYED,))
 WRITE_CLAIMS: Final = _statement("write claimed keys", (CLAIM_KEYS,))
 
 
@@ -359,15 +371,17 @@ async def _write(connection: Connection, books: Books, decided: Decided) -> None
         rows += _arrays(RESOLVE_CALLS, resolution_rows(decided.resolved))
         rows += _arrays(INSERT_ENTRIES, entry_rows(decided.resolved))
         rows += _arrays(UPSERT_USAGE_HOURS, usage_rows(decided.resolved))
-    statement = WRITE_BOTH
-    if not (decided.admitted and decided.resolved):
-        statement = WRITE_ADMITTED if decided.admitted else WRITE_RESOLVED
-    await connection.execute(statement, *rows)
+    if decided.admitted or decided.resolved:
+        statement = WRITE_BOTH
+        if not (decided.admitted and decided.resolved):
+            statement = WRITE_ADMITTED if decided.admitted else WRITE_RESOLVED
+        await connection.execute(statement, *rows)
     further = (
         (WRITE_REFUNDS, REFUND_CALLS, refund_rows(decided.resolved)),
         (WRITE_OBJECTS, INSERT_OBJECTS, object_rows(decided.resolved)),
         (WRITE_KEPT, KEEP_REPLIES, kept_rows(decided.resolved)),
         (WRITE_RELEASED, RELEASE_KEYS, released_rows(decided.resolved)),
+        (WRITE_REPLAYED, MARK_REPLAYED, replayed_rows(decided.touched)),
         (WRITE_CLAIMS, CLAIM_KEYS, claim_rows(decided.admitted)),
     )
     for sql, write, new in further:

@@ -432,4 +432,6 @@ kept_replies = Table(
     Column("claimed_at_ms", BigInteger, nullable=False, index=True),
     Column("headers", Text),
     Column("body", LargeBinary),
+    # When the reply was given again first: its charge stands from then on.
+    Column("replayed_at_ms", BigInteger),
 )

@@ -29,6 +29,7 @@ from tokenopen.storage.till_rows import (
     rate_window,
     refund_rows,
     released_rows,
+    replayed_rows,
     resolution_rows,
     rows_concerned,
     usage_rows,
@@ -53,7 +54,8 @@ SELECT_CALLS: Final = """
     FROM json_each(?) AS wanted JOIN calls AS c
       ON c.account_id = json_extract(wanted.value, '$[0]') AND c.id = json_extract(wanted.value, '$[1]')"""
 SELECT_KEPT_CALLS: Final = """
-    SELECT r.key_id, r.idempotency_key, r.call_id, r.request_hash, r.claimed_at_ms, c.state
+    SELECT r.key_id, r.idempotency_key, r.call_id, r.request_hash, r.claimed_at_ms, r.replayed_at_ms,
+      r.body IS NOT NULL, c.state
     FROM json_each(?) AS wanted
       JOIN kept_replies AS r ON r.account_id = json_extract(wanted.value, '$[0]')
         AND r.key_id = json_extract(wanted.value, '$[1]')
@@ -88,7 +90,11 @@ CLAIM_KEY: Final = """
     INSERT INTO kept_replies (account_id, key_id, idempotency_key, request_hash, call_id, claimed_at_ms)
     VALUES (?, ?, ?, ?, ?, ?)
     ON CONFLICT (account_id, key_id, idempotency_key) DO UPDATE SET request_hash = excluded.request_hash,
-      call_id = excluded.call_id, claimed_at_ms = excluded.claimed_at_ms, headers = NULL, body = NULL"""
+      call_id = excluded.call_id, claimed_at_ms = excluded.claimed_at_ms, headers = NULL, body = NULL,
+      replayed_at_ms = NULL"""
+MARK_REPLAYED: Final = """
+    UPDATE kept_replies SET replayed_at_ms = ?
+    WHERE account_id = ? AND key_id = ? AND idempotency_key = ?"""
 KEEP_REPLY: Final = """
     UPDATE kept_replies SET headers = ?, body = ?
     WHERE account_id = ? AND key_id = ? AND idempotency_key = ? AND call_id = ?"""
@@ -169,3 +175,5 @@ def _write_books(connection: sqlite3.Connection, books: Books, touched: Touched)
         connection.execute(UPDATE_KEY, row)
     for row in window_rows(books, touched):
         connection.execute(UPSERT_WINDOW, row)
+    for row in replayed_rows(touched):
+        connection.execute(MARK_REPLAYED, row)

@@ -37,7 +37,7 @@ Row = Sequence[Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Concerned:
-    """Which rows a batch concerns, by id; calls are (account, call), claims (account, key, Idempotency-Key)."""
+    """Which rows a batch concerns: calls are (account, call), claims (account, key, Idempotency-Key)."""
 
     accounts: Sequence[str]
     keys: Sequence[str]
@@ -59,7 +59,7 @@ class Decided:
     @property
     def written(self) -> bool:
         """Tell whether anything has to be written at all."""
-        return bool(self.resolved or self.admitted)
+        return bool(self.resolved or self.admitted or self.touched.replayed)
 
 
 def rows_concerned(batch: Batch) -> Concerned:
@@ -74,9 +74,12 @@ def rows_concerned(batch: Batch) -> Concerned:
         calls=[(fact.account_id, fact.call_id) for fact in look_up],
         workers=list({item.worker_id for item in batch.admissions}),
         claims=[
-            (item.facts.account_id, item.facts.key_id, item.facts.claim.key)
-            for item in batch.admissions
-            if item.facts.claim is not None
+            (fact.account_id, fact.key_id, fact.claim.key)
+            for fact in (
+                *(item.facts for item in batch.admissions),
+                *(item.facts for item in batch.resolutions if item.must_not_cost),
+            )
+            if fact.claim is not None
         ],
     )
 
@@ -125,9 +128,17 @@ def open_call(row: Row) -> OpenCall:
 
 
 def kept_call(row: Row) -> KeptCall:
-    """From call_id, request_hash, claimed_at_ms, state; the state of a call that is not there is void."""
+    """From call_id, request_hash, claimed_at_ms, replayed_at_ms, whether there is a reply, state.
+
+    A call that is not there is void.
+    """
     return KeptCall(
-        call_id=row[0], request_hash=bytes(row[1]), claimed_at_ms=row[2], state=row[3] or "voided"
+        call_id=row[0],
+        request_hash=bytes(row[1]),
+        claimed_at_ms=row[2],
+        replayed=row[3] is not None,
+        has_reply=bool(row[4]),
+        state=row[5] or "voided",
     )
 
 
@@ -335,3 +346,8 @@ def released_rows(resolved: Iterable[ResolvedCall]) -> list[tuple[Any, ...]]:
         for item, answer in resolved
         if answer.refund and (claim := item.facts.claim) is not None
     ]
+
+
+def replayed_rows(touched: Touched) -> list[tuple[Any, ...]]:
+    """Return replayed_at_ms, account_id, key_id, idempotency_key of each reply that is given again first."""
+    return [(at_ms, *names) for names, at_ms in touched.replayed.items()]
