@@ -7,12 +7,15 @@ import pytest
 
 from tests.conftest import HASHING_KEY
 from tokenopen.control import (
+    administrator_link,
     api_key,
     audit_log,
     entitlement,
     group,
     management_key,
     platform,
+    session,
+    sign_in,
     upgrade_request,
     user,
 )
@@ -68,6 +71,15 @@ ADMINISTRATORS_ONLY: dict[str, UseCase] = {
     "revoke anybody's API key": lambda tx, me: api_key.revoke_api_key(tx, me, "key_x", account_id=None),
     "move API keys": lambda tx, me: api_key.move_api_keys(
         tx, me, account_id=me.account_id, group="vip", key_ids=None
+    ),
+    "list another's sessions": lambda tx, me: session.list_sessions(tx, me, user_id=OTHER),
+    "revoke another's session": lambda tx, me: session.revoke_session(tx, me, "ses_x", user_id=OTHER),
+    "revoke all of another's sessions": lambda tx, me: session.revoke_sessions(tx, me, user_id=OTHER),
+    "make a link for a password, one's own too": lambda tx, me: sign_in.create_password_link(
+        tx, me, user_id=me.user_id, hashing_key=HASHING_KEY
+    ),
+    "make a link for an administrator": lambda tx, me: administrator_link.create_administrator_link(
+        tx, me, hashing_key=HASHING_KEY
     ),
     "list everybody's requests": lambda tx, me: upgrade_request.list_upgrade_requests(tx, me, page=PAGE),
     "approve": lambda tx, me: upgrade_request.approve_upgrade_request(

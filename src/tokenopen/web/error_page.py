@@ -71,7 +71,9 @@ async def _answer_away(request: Request, _error: Exception) -> Response:
 
 
 async def _answer_bug(request: Request, error: Exception) -> Response:
-    _log.error("page_failed", path=request.url.path, exc_info=error)
+    # The route, not the address, which may hold a one-time link's token.
+    route = getattr(request.scope.get("route"), "path", "")
+    _log.error("page_failed", route=route, exc_info=error)
     return error_page(request, status=500, code="internal_error")
 
 
