@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs
 
-from tokenopen.simulator import chat, completion, embedding, message, response
+from tokenopen.simulator import chat, completion, embedding, gemini, media, message, response
 from tokenopen.simulator.connection import Connection, Receive, Scope, Send
-from tokenopen.simulator.delivery import REFUSED, deliver, deliver_as_directed, send_json
+from tokenopen.simulator.delivery import REFUSED, deliver, deliver_as_directed, send_body
 from tokenopen.simulator.journal import RECORDED_CALLS_MAX, Journal
 from tokenopen.simulator.model import MODELS_DEFAULT, model_list, one_model
 from tokenopen.simulator.reply import Endpoint, Refused, Reply, openai_error
@@ -21,6 +21,7 @@ ENDPOINTS: Final = {
     "/v1/responses": response.ENDPOINT,
     "/v1/messages": message.ENDPOINT,
     "/v1/messages/count_tokens": message.COUNT_ENDPOINT,
+    **media.ENDPOINTS,
 }
 CALLS_PATH: Final = "/_simulator/calls"
 _MODELS_PATH: Final = "/v1/models"
@@ -46,7 +47,7 @@ class SimulatorApp:
         assert scope["type"] == "http"
         connection = Connection(scope, receive, send)
         method, path = scope["method"], scope["path"]
-        endpoint = ENDPOINTS.get(path) if method == "POST" else None
+        endpoint = (ENDPOINTS.get(path) or gemini.endpoint_at(path)) if method == "POST" else None
         body = await connection.read_body()
         if path == CALLS_PATH:
             await self._own_calls(scope, connection)
@@ -57,7 +58,7 @@ class SimulatorApp:
             await self._answer(endpoint, scope, body, connection)
         else:
             status, reply_body = self._other(method, path, scope)
-            await send_json(connection, status, reply_body)
+            await send_body(connection, status, reply_body)
 
     async def _answer(self, endpoint: Endpoint, scope: Scope, body: bytes, connection: Connection) -> None:
         at_ms = time.time_ns() // 1_000_000
@@ -66,7 +67,7 @@ class SimulatorApp:
             reply = _reply_to(body, endpoint, credential_is_bad=credential_is_bad)
         except Refused as refused:
             self._journal.log(request_id=request_id, at_ms=at_ms, reply=None, outcome=REFUSED)
-            await send_json(connection, refused.status, refused.body)
+            await send_body(connection, refused.status, refused.body)
             return
         finishing = _unlogged
         if self._journal.logs:
@@ -105,7 +106,7 @@ class SimulatorApp:
             status, body = 400, openai_error(400, "limit is a whole number")
             if limit.isascii() and limit.isdigit():
                 status, body = 200, self._journal.recorded(int(limit))
-        await send_json(connection, status, body)
+        await send_body(connection, status, body)
 
 
 def _reply_to(body: bytes, endpoint: Endpoint, *, credential_is_bad: bool) -> Reply:

@@ -9,7 +9,7 @@ from typing import Final
 
 from tokenopen.simulator.connection import Connection, Header
 from tokenopen.simulator.directive import ABSENT, Directives
-from tokenopen.simulator.reply import Reply, new_id
+from tokenopen.simulator.reply import JSON, Reply, new_id
 
 Finishing = Callable[[str], None]
 
@@ -17,7 +17,6 @@ ANSWERED: Final = "answered"
 REFUSED: Final = "refused"
 CLIENT_GONE: Final = "client_gone"
 
-_JSON: Final = (b"content-type", b"application/json")
 _SSE: Final = (b"content-type", b"text/event-stream; charset=utf-8")
 _GARBAGE: Final = b"\xff\xfe<garbage>\x00{\n\n"
 _ERROR_EVENT: Final = (
@@ -30,7 +29,7 @@ async def deliver(reply: Reply, connection: Connection, finishing: Finishing) ->
     """Send the reply that nothing was asked of but to be right."""
     if not reply.stream:
         finishing(ANSWERED)
-        await send_json(connection, 200, reply.body)
+        await send_body(connection, 200, reply.body, content_type=reply.content_type)
         return
     await connection.start(200, [_SSE, (b"x-request-id", new_id(b"req_"))])
     connection.chunks_at_once(reply.events)
@@ -38,17 +37,15 @@ async def deliver(reply: Reply, connection: Connection, finishing: Finishing) ->
     await connection.body(reply.end_mark)
 
 
-async def send_json(
-    connection: Connection, status: int, body: bytes, further_headers: tuple[Header, ...] = ()
-) -> None:
-    """Send a JSON body of known length."""
-    await connection.start(status, _json_headers(body, further_headers))
+async def send_body(connection: Connection, status: int, body: bytes, *, content_type: bytes = JSON) -> None:
+    """Send a body of known length, JSON where nothing else is said."""
+    await connection.start(status, _headers(body, (), content_type))
     await connection.body(body)
 
 
-def _json_headers(body: bytes, further_headers: tuple[Header, ...]) -> list[Header]:
+def _headers(body: bytes, further_headers: tuple[Header, ...], content_type: bytes = JSON) -> list[Header]:
     length = (b"content-length", b"%d" % len(body))
-    return [_JSON, length, (b"x-request-id", new_id(b"req_")), *further_headers]
+    return [(b"content-type", content_type), length, (b"x-request-id", new_id(b"req_")), *further_headers]
 
 
 async def deliver_as_directed(
@@ -91,7 +88,7 @@ async def _json(body: bytes, directives: Directives, connection: Connection, fin
         body = _GARBAGE
     if directives.body_bytes is not None:
         body = _padded(body, directives.body_bytes)
-    await connection.start(directives.status or 200, _json_headers(body, _further_headers(directives)))
+    await connection.start(directives.status or 200, _headers(body, _further_headers(directives)))
     if directives.cut_in_body or directives.silent_in_body:
         await connection.body(body[: len(body) // 2], more=True)
         finishing("cut" if directives.cut_in_body else "silent")

@@ -1,4 +1,4 @@
-"""What an endpoint hands to delivery, and the error bodies of the two error shapes."""
+"""What an endpoint hands to delivery, and the error bodies of the error shapes."""
 
 import itertools
 import os
@@ -12,6 +12,7 @@ from tokenopen.simulator.directive import ABSENT, NULL, Directives
 from tokenopen.simulator.words import TEXT_WORDS_MAX
 
 OUTPUT_WORDS_DEFAULT: Final = 32
+JSON: Final = b"application/json"
 
 _PROCESS: Final = os.urandom(6).hex().encode()
 _numbers = itertools.count(1)
@@ -38,6 +39,7 @@ class Reply:
     body: bytes = b""
     events: Sequence[bytes] = ()
     end_mark: bytes = b""
+    content_type: bytes = JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,14 @@ _OPENAI_TYPES: Final = {
     403: ("invalid_request_error", "unsupported_country_region_territory"),
     429: ("requests", "rate_limit_exceeded"),
 }
+_GEMINI_STATUSES: Final = {
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    429: "RESOURCE_EXHAUSTED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
 _ANTHROPIC_TYPES: Final = {
     401: "authentication_error",
     403: "permission_error",
@@ -116,6 +126,12 @@ def openai_error(status: int, message: str) -> bytes:
         status, ("server_error" if status >= 500 else "invalid_request_error", None)
     )
     return msgspec.json.encode({"error": {"message": message, "type": kind, "param": None, "code": code}})
+
+
+def gemini_error(status: int, message: str) -> bytes:
+    """Return an error body as Google writes it."""
+    kind = _GEMINI_STATUSES.get(status, "INTERNAL" if status >= 500 else "INVALID_ARGUMENT")
+    return msgspec.json.encode({"error": {"code": status, "message": message, "status": kind}})
 
 
 def anthropic_error(status: int, message: str) -> bytes:

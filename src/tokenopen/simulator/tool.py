@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tokenopen.simulator.reply import Refused, anthropic_error, new_id, openai_error
+from tokenopen.simulator.reply import Refused, anthropic_error, gemini_error, new_id, openai_error
 
 _BY_TYPE: Final[dict[str, object]] = {
     "string": "alpha",
@@ -68,6 +68,34 @@ def called_tool(tools: list[dict[str, Any]], tool_choice: Any) -> ToolCall | Non
         msgspec.json.encode(chosen[0].get("name")),
         msgspec.json.encode(_arguments(chosen[0].get("input_schema"))).decode(),
     )
+
+
+def called_function(declared: list[dict[str, Any]], allowed: list[str] | None) -> ToolCall:
+    """Return the call of the first function, in Gemini's shape, that the caller allows.
+
+    Raises Refused with 400 where there is none.
+    """
+    chosen = [function for function in declared if allowed is None or function.get("name") in allowed]
+    if not chosen:
+        raise Refused(400, gemini_error(400, "function_calling_config: no such function is declared."))
+    schema = chosen[0].get("parametersJsonSchema") or _lower_types(chosen[0].get("parameters"))
+    return ToolCall(
+        new_id(b"call_"),
+        msgspec.json.encode(chosen[0].get("name")),
+        msgspec.json.encode(_arguments(schema)).decode(),
+    )
+
+
+def _lower_types(schema: Any) -> Any:
+    """Return a schema with its types as JSON Schema names them; Gemini writes them in capitals."""
+    if isinstance(schema, list):
+        return [_lower_types(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        name: value.lower() if name == "type" and isinstance(value, str) else _lower_types(value)
+        for name, value in schema.items()
+    }
 
 
 def tool_call_for(tools: list[dict[str, Any]], tool_choice: Any) -> ToolCall | None:
