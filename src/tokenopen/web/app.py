@@ -62,5 +62,10 @@ def create_pages(services: Services, *, openapi: OpenApi = dict) -> FastAPI:
 
 def create_web_app(services: Services, *, openapi: OpenApi = dict) -> ASGIApp:
     """Return the ASGI application of every path that is neither of the two APIs'."""
-    pages = create_pages(services, openapi=openapi)
+    return around_pages(create_pages(services, openapi=openapi))
+
+
+def around_pages(pages: FastAPI) -> ASGIApp:
+    """Return the pages with what stands around every one of them."""
+    services = pages.state.services
     return SecurityHeaders(Visits(pages, services=services, languages=Languages(), recognize=recognize))

@@ -113,18 +113,48 @@ def _access_table(prices: PriceList, text: Catalogue) -> LiveTable:
             text("guide.column.allowed"),
             text("guide.column.own_multipliers"),
             text("guide.column.tpm"),
+            text("guide.column.at_once"),
         ],
         rows=[
             [
                 group.description.name,
                 text(f"guide.access.{group.description.visibility}"),
-                ", ".join(group.policy.allowed_models),
+                text(
+                    "guide.some_models",
+                    offered=len(prices.offered),
+                    count=len(prices.models_of(group)),
+                ),
                 _own_multipliers(group.policy, text),
                 _limit(group.policy.limits.tokens_per_minute, text),
+                _limit(group.policy.limits.concurrent_calls, text),
             ]
             for group in prices.groups
         ],
-        numbers=frozenset({4}),
+        numbers=frozenset({4, 5}),
+    )
+
+
+def _rate_table(prices: PriceList, text: Catalogue) -> LiveTable:
+    rows = []
+    for model in prices.offered:
+        revision = model.price_at(prices.now_ms)
+        assert revision is not None, "an offered model has a price"
+        per_million = revision.prices.per_million
+        row = [model.name]
+        for group in prices.groups:
+            if not group.policy.allows(model.name):
+                row.append(text("guide.not_available"))
+                continue
+            ppm, _ = multiplier_for(group.policy, None, model.name)
+            rates = [as_text.rate(per_million[name], ppm) for name in ("input", "output")]
+            row.append(" / ".join(rates))
+        rows.append(row)
+    names = [group.description.name for group in prices.groups]
+    return LiveTable(
+        caption=text("guide.rate_table"),
+        columns=[text("guide.column.model"), *names],
+        rows=rows or [[text("guide.no_models"), *[""] * len(names)]],
+        numbers=frozenset(range(1, len(names) + 1)),
     )
 
 
@@ -251,6 +281,7 @@ def guide_values(
         "group_table": group_table(prices, text),
         "access_table": _access_table(prices, text),
         "model_table": _model_table(prices, text),
+        "rate_table": _rate_table(prices, text),
         "model_count": as_text.number(len(prices.offered)),
         "example_model": named,
         "worked_example": _example_table(example, text),
