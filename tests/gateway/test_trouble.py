@@ -115,9 +115,10 @@ async def test_a_handler_that_is_cancelled_in_a_stream_is_a_caller_that_leaves(w
     await world.assert_sound()
 
 
+@pytest.mark.parametrize("by", ["handler", "drain"])
 @pytest.mark.parametrize("charged", [False, True], ids=["at the provider", "while the charge is committed"])
-async def test_a_handler_that_is_cancelled_before_its_reply_began_says_503_and_costs_nothing(
-    world: World, charged: bool
+async def test_a_call_that_a_stopping_server_cuts_before_its_reply_began_says_503_and_costs_nothing(
+    world: World, charged: bool, by: str
 ) -> None:
     """What a server that ends answers for itself is a 500, and the call might yet be charged."""
     goes_on = asyncio.Event()
@@ -133,9 +134,15 @@ async def test_a_handler_that_is_cancelled_before_its_reply_began_says_503_and_c
     caller = world.caller(ask())
     handler = asyncio.create_task(world.api(caller.scope, caller.receive, caller.send))
     await until(lambda: bool(committed if charged else world.upstream.requests))
-    handler.cancel()
-    await handler
+    if by == "handler":
+        handler.cancel()
+    else:
+        world.api.stop_admitting(cut_after_s=0)
+        await world.api.drain()
+    await until(lambda: caller.whole)
     refusal(caller, 503, "server_stopping")
+    caller.leave()
+    await handler
     goes_on.set()
     await world.settled()
     assert await world.charges() == ([CHARGE, -CHARGE] if charged else [])

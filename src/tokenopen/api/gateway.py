@@ -143,7 +143,6 @@ class GatewayApi:
                 listening = False
                 task.cancel()
                 await asyncio.wait((task,))
-                await self._refuse(connection, surface.dialect, call_id, ServerStopping())
             # The call ended without the reply's end: returning makes the server close the connection.
             handler.uncancel()
         finally:
@@ -156,6 +155,9 @@ class GatewayApi:
     async def _run(self, call: IncomingCall, connection: AsgiConnection) -> None:
         try:
             await run_call(self._gateway, call, connection)
+        except asyncio.CancelledError:
+            # Cut since the server ends; the pipeline has seen to it that it costs nothing.
+            await self._refuse(connection, call.surface.dialect, call.call_id, ServerStopping())
         except Exception as error:
             await self._refuse(connection, call.surface.dialect, call.call_id, error)
         finally:
