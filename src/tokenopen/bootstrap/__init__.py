@@ -108,7 +108,13 @@ async def open_platform(settings: Settings, *, clock: Clock | None = None) -> As
             raise StartupError(str(error)) from error
         upstream = create_upstream(settings)
         stack.push_async_callback(upstream.close)
-        yield await _open_gateway(storage, upstream, keys, settings, clock, stack, first_start=first_start)
+        try:
+            platform = await _open_gateway(
+                storage, upstream, keys, settings, clock, stack, first_start=first_start
+            )
+        except StorageAway as error:
+            raise StartupError(f"The database went away during the start: {error}") from error
+        yield platform
 
 
 async def _start_first(storage: Storage, keys: DerivedKeys, settings: Settings) -> FirstStart | None:

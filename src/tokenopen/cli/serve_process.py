@@ -153,4 +153,6 @@ async def serve_platform(
 def _stop_alone(server: _Server, supervisor: int) -> None:
     asyncio.get_running_loop().remove_reader(supervisor)
     structlog.get_logger().warning("supervisor_gone")
-    server.stop()
+    # Not a second signal, which would cut at once what has time to end.
+    if not server.should_exit:
+        server.stop()
