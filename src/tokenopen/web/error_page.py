@@ -16,7 +16,7 @@ from tokenopen.web.render import render
 _log = structlog.get_logger()
 
 # Statuses with words of their own in strings/*/error.toml; any other is worded as a request that failed.
-_WORDED: Final = frozenset({403, 404, 405, 413, 500, 503})
+_WORDED: Final = frozenset({403, 404, 405, 410, 413, 500, 503})
 _CODES: Final = {404: "not_found", 405: "invalid_request", 413: "request_too_large", 500: "internal_error"}
 
 
@@ -35,7 +35,9 @@ def error_page(
     if not wants_page(request):
         error = {"code": code, "message": message or visit.text(f"error.{kind}.text")}
         return JSONResponse({"error": error}, status_code=status, headers=headers)
-    response = render(request, "error.html", status=status, kind=kind, code=code, message=message)
+    response = render(
+        request, "error.html", status=status, number=status, kind=kind, code=code, message=message
+    )
     response.headers.update(headers)
     return response
 

@@ -17,6 +17,28 @@ def _grouped(decimal: str, places_min: int) -> str:
     return f"{sign}{int(whole.lstrip('-')):,}{'.' if fraction else ''}{fraction}"
 
 
+# What a browser says of itself, the most telling first: nearly all of them claim to be Safari too.
+_BROWSERS: Final = (
+    ("Edg/", "Edge"),
+    ("OPR/", "Opera"),
+    ("Firefox/", "Firefox"),
+    ("HeadlessChrome/", "Chrome"),
+    ("Chrome/", "Chrome"),
+    ("CriOS/", "Chrome"),
+    ("FxiOS/", "Firefox"),
+    ("Safari/", "Safari"),
+)
+_SYSTEMS: Final = (
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Android", "Android"),
+    ("Windows", "Windows"),
+    ("Mac OS X", "macOS"),
+    ("CrOS", "ChromeOS"),
+    ("Linux", "Linux"),
+)
+
+
 def credits_exact(amount: Nanocredits) -> str:
     """Return credits to the last digit: ``1,234.50``, ``0.000123456``."""
     return _grouped(format_amount(amount), 2)
@@ -110,3 +132,12 @@ def instant_to_second(instant_ms: int, zone: ZoneInfo) -> str:
 def day(instant_ms: int, zone: ZoneInfo) -> str:
     """Return the day of an instant in the zone: ``2026-12-01``."""
     return at_zone(instant_ms, zone).strftime("%Y-%m-%d")
+
+
+def browser(user_agent: str) -> str:
+    """Return a User-Agent header as people would say it: ``Firefox on Linux``; an unknown one as it is."""
+    name = next((name for mark, name in _BROWSERS if mark in user_agent), None)
+    system = next((name for mark, name in _SYSTEMS if mark in user_agent), None)
+    if name is None:
+        return user_agent
+    return name if system is None else f"{name} on {system}"

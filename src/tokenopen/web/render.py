@@ -93,6 +93,7 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "number": as_text.number,
     "number_short": as_text.number_short,
     "duration": as_text.duration,
+    "browser": as_text.browser,
     "instant": _instant,
     "day": _day,
     "ago": _ago,
