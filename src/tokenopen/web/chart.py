@@ -81,7 +81,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """What templates/macros/chart.html draws."""
+    """What templates/macros/chart.html draws; ``top`` is the amount at the drawing's upper edge."""
 
     title: str
     unit: str
@@ -90,6 +90,7 @@ class Chart:
     bars: Sequence[Bar]
     grid: Sequence[GridLine]
     labels: Sequence[Label]
+    top: int
     is_empty: bool
     width: int = WIDTH
     height: int = HEIGHT
@@ -146,6 +147,7 @@ def draw_chart(
             for at, head in enumerate(heads)
             if at % every == 0
         ],
+        top=top,
         is_empty=tallest == 0,
     )
 

@@ -13,7 +13,7 @@ from tokenopen.core.charge import charge_for
 from tokenopen.core.group import GroupPolicy
 from tokenopen.core.group_history import GroupRecord
 from tokenopen.core.money import PPM_ONE, UNITS_PER_PRICE, Nanocredits, format_rate
-from tokenopen.core.terms import display_multiplier, multiplier_for
+from tokenopen.core.terms import CUSTOM, display_multiplier, multiplier_for
 from tokenopen.core.usage import Usage
 from tokenopen.web import format as as_text
 from tokenopen.web.guide_page import GuidePage
@@ -144,6 +144,9 @@ def _rate_table(prices: PriceList, text: Catalogue) -> LiveTable:
         for group in prices.groups:
             if not group.policy.allows(model.name):
                 row.append(text("guide.not_available"))
+                continue
+            if group.description.custom_terms:
+                row.append(CUSTOM)
                 continue
             ppm, _ = multiplier_for(group.policy, None, model.name)
             rates = [as_text.rate(per_million[name], ppm) for name in ("input", "output")]

@@ -48,15 +48,13 @@ class Catalogue:
     def __call__(self, key: str, **values: Any) -> str:
         """Return a string. Safe markup among the values stays so, and everything else is then escaped.
 
-        ``count`` chooses between ``one`` and ``other``. Raises UnknownText.
+        ``count`` chooses between ``one`` and ``other``. Raises UnknownText, KeyError for a missing value.
         """
         entry = self.entries.get(key)
         if entry is None:
             raise UnknownText(key)
         if not isinstance(entry, str):
             entry = entry["one" if values["count"] == 1 else "other"]
-        if not values:
-            return entry
         if any(isinstance(value, Markup) for value in values.values()):
             # Escaped first, then filled: format() escapes every value that is not markup itself.
             return Markup(escape(entry)).format(**values)  # noqa: S704

@@ -94,8 +94,19 @@ try { showTab(localStorage.getItem("tokenopen-tab")); } catch { /* as above */ }
 
 document.querySelector("[data-focus]")?.focus();
 
-// Charts: the library is only fetched where there is one.
-if (document.querySelector("[data-chart]")) {
-  const source = document.querySelector("meta[name=tokenopen-charts]");
-  if (source) import(source.content).then((charts) => charts.enliven());
+// Charts: the library is only fetched where there is one, and the server's drawing stays where it is missing.
+function addScript(address) {
+  return new Promise((done, failed) => {
+    const script = document.createElement("script");
+    Object.assign(script, { src: address, onload: done, onerror: failed });
+    document.head.append(script);
+  });
+}
+const figure = document.querySelector("[data-chart][data-chart-library]");
+if (figure) {
+  const sheet = document.createElement("link");
+  Object.assign(sheet, { rel: "stylesheet", href: figure.dataset.chartSheet });
+  document.head.append(sheet);
+  Promise.all([import(figure.dataset.chartScript), addScript(figure.dataset.chartLibrary)])
+    .then(([charts]) => charts.enliven());
 }
