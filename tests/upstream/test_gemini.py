@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 
 from tokenopen.core.errors import InvalidRequest, NotFound
 from tokenopen.core.usage import ImpossibleUsage, usage_of
+from tokenopen.upstream.dialect import ANTHROPIC, GEMINI, OPENAI, dialect_at
 from tokenopen.upstream.providers import PROVIDERS
 from tokenopen.upstream.surface import CallRequest, Surface, Target
 from tokenopen.upstream.surfaces.gemini import GeminiStreamSurface, GeminiSurface
 from tokenopen.upstream.surfaces.gemini_count_tokens import GeminiCountTokensSurface
 from tokenopen.upstream.surfaces.gemini_embeddings import GeminiBatchEmbedSurface, GeminiEmbedSurface
 from tokenopen.upstream.surfaces.gemini_stream import GeminiStreamReader
+from tokenopen.upstream.surfaces.offered import SURFACES
 
 GENERATE, STREAM = GeminiSurface(), GeminiStreamSurface()
 EMBED, BATCH = GeminiEmbedSurface(), GeminiBatchEmbedSurface()
@@ -449,3 +451,19 @@ def test_impossible_usage_is_raised_and_no_byte_is_lost() -> None:
     assert reader.feed(end) == first + bad
     reader.end()
     assert reader.tail(None) == end
+
+
+@pytest.mark.parametrize("version", ["v1beta", "v1"])
+def test_each_method_is_offered_under_both_versions(version: str) -> None:
+    """Google's SDKs have asked for v1 since 3.0, and for v1beta before."""
+    offered = {surface.path: surface.name for surface in SURFACES}
+    for surface in (GENERATE, STREAM, EMBED, BATCH, COUNT):
+        assert offered[f"/{version}{surface.upstream_path}"] == surface.name
+
+
+def test_models_are_listed_in_the_shape_of_who_asks() -> None:
+    assert dialect_at("/v1/models", [b"x-goog-api-key"]) is GEMINI
+    assert dialect_at("/v1/models/m", [b"x-goog-api-client"]) is GEMINI
+    assert dialect_at("/v1/models", [b"anthropic-version", b"x-api-key"]) is ANTHROPIC
+    assert dialect_at("/v1/models", [b"authorization"]) is OPENAI
+    assert dialect_at("/v1/chat/completions", [b"x-goog-api-key"]) is OPENAI

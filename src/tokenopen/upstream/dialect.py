@@ -208,13 +208,20 @@ GEMINI: Final = Dialect(
 DIALECTS: Final = (OPENAI, OPENAI_RESPONSES, ANTHROPIC, GEMINI)
 # Paths at which several vendors' SDKs ask; a header that only one of them sends tells them apart.
 _SHARED_PATH: Final = "/v1/models/"
+_TELLING_HEADERS: Final = (
+    (b"anthropic-version", ANTHROPIC),
+    (b"x-goog-api-key", GEMINI),
+    (b"x-goog-api-client", GEMINI),
+)
 
 
 def dialect_at(path: str, headers: Collection[bytes]) -> Dialect:
     """Return the dialect that a request is answered in, by its path and the names of its headers."""
     place = f"{path}/"
-    if place.startswith(_SHARED_PATH) and b"anthropic-version" in headers:
-        return ANTHROPIC
+    if place.startswith(_SHARED_PATH):
+        for header, dialect in _TELLING_HEADERS:
+            if header in headers:
+                return dialect
     matching = [
         (len(prefix), dialect)
         for dialect in DIALECTS

@@ -1,4 +1,5 @@
-"""Gemini: ``POST /v1beta/models/{model}:generateContent``, and ``:streamGenerateContent`` as events.
+"""Gemini: ``POST /v1beta/models/{model}:generateContent``, and ``:streamGenerateContent`` as events; under
+``/v1`` as well, where Google's SDKs ask from 3.0 on.
 
 The model stands in the path. A stream as one JSON array, Google's form without ``alt=sse``, is refused: no
 SDK asks for it, and nothing in it tells its end from a connection that broke.
@@ -45,10 +46,13 @@ class GeminiSurface:
     name = "gemini"
     dialect = GEMINI
     method = "POST"
-    path = "/v1beta/models/{model}:generateContent"
     upstream_path = "/models/{model}:generateContent"
     is_free = False
     stream = False
+
+    def __init__(self, version: str = "v1beta") -> None:
+        """``version`` is where callers find it; the provider is asked at its widest, v1beta."""
+        self.path = f"/{version}{self.upstream_path}"
 
     def read_request(self, body: bytes, target: Target = NO_TARGET) -> CallRequest:
         model = target.values.get("model", "")
@@ -115,7 +119,6 @@ class GeminiStreamSurface(GeminiSurface):
     """Implements Surface for streams."""
 
     name = "gemini_stream"
-    path = "/v1beta/models/{model}:streamGenerateContent"
     upstream_path = "/models/{model}:streamGenerateContent"
     stream = True
 

@@ -26,7 +26,6 @@ class GeminiCountTokensSurface(GeminiSurface):
     """Implements Surface for contents, or a whole request in ``generateContentRequest``."""
 
     name = "gemini_count_tokens"
-    path = "/v1beta/models/{model}:countTokens"
     upstream_path = "/models/{model}:countTokens"
     is_free = True
 

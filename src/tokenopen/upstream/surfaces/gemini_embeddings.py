@@ -46,9 +46,12 @@ class GeminiEmbedSurface:
     name = "gemini_embed"
     dialect = GEMINI
     method = "POST"
-    path = "/v1beta/models/{model}:embedContent"
     upstream_path = "/models/{model}:embedContent"
     is_free = False
+
+    def __init__(self, version: str = "v1beta") -> None:
+        """``version`` is where callers find it; the provider is asked at its widest, v1beta."""
+        self.path = f"/{version}{self.upstream_path}"
 
     def read_request(self, body: bytes, target: Target = NO_TARGET) -> CallRequest:
         if len(body) > BODY_BYTES_MAX:
@@ -127,7 +130,6 @@ class GeminiBatchEmbedSurface(GeminiEmbedSurface):
     """Implements Surface for many contents."""
 
     name = "gemini_batch_embed"
-    path = "/v1beta/models/{model}:batchEmbedContents"
     upstream_path = "/models/{model}:batchEmbedContents"
 
     def _read(self, body: bytes) -> tuple[JsonObject, list[JsonObject]]:

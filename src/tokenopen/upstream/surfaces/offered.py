@@ -31,11 +31,17 @@ SURFACES: Final[Sequence[Surface]] = (
     StoredResponseSurface("DELETE"),
     StoredResponseSurface("POST", "/cancel"),
     StoredResponseSurface("GET", "/input_items"),
-    GeminiSurface(),
-    GeminiStreamSurface(),
-    GeminiEmbedSurface(),
-    GeminiBatchEmbedSurface(),
-    GeminiCountTokensSurface(),
+    *(
+        gemini(version)
+        for version in ("v1beta", "v1")
+        for gemini in (
+            GeminiSurface,
+            GeminiStreamSurface,
+            GeminiEmbedSurface,
+            GeminiBatchEmbedSurface,
+            GeminiCountTokensSurface,
+        )
+    ),
     ModerationsSurface(),
     RerankSurface(),
     ImagesSurface(),
