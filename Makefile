@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup assets demo test test-fast test-postgresql trial-crash trial-cluster trial-limits trial-postgresql-versions check format lock clean
+.PHONY: help setup assets demo test test-fast test-postgresql trial-crash trial-cluster trial-limits trial-postgresql-versions bench-cluster check format lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 20
 
@@ -66,6 +66,9 @@ trial-limits: $(VENV)/.dev ## five times 1 to 6,000 requests a minute offered to
 
 trial-postgresql-versions: $(VENV)/.dev ## contract suite and exactness tests on PostgreSQL 15 (Debian's), 16 and 18; VERSIONS="16 18"
 	$(BIN)/python -m trials.postgresql_versions $(VERSIONS)
+
+bench-cluster: $(VENV)/.dev ## calls/s, batch size and CPU a call of one hot account on PostgreSQL; ARGS="--seconds 10 --sync"
+	$(BIN)/python -m trials.bench_cluster $(ARGS)
 
 check: $(VENV)/.dev ## format, lint, types, import layers, tidy rules
 	$(BIN)/ruff format --check src tests trials frontend
