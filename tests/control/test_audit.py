@@ -237,9 +237,9 @@ async def _usage_lost(tx: Transaction) -> int:
     return await tx.execute(update(calls).values(usage=None).where(calls.c.id == await _settled(tx)))
 
 
-def _limit(column: str) -> Callable[[Transaction], Awaitable[int]]:
+def _limit(column: str, limit: int = 3) -> Callable[[Transaction], Awaitable[int]]:
     async def plant(tx: Transaction) -> int:
-        return await tx.execute(update(calls).values({column: 3}).where(calls.c.state == "settled"))
+        return await tx.execute(update(calls).values({column: limit}).where(calls.c.state == "settled"))
 
     return plant
 
@@ -302,6 +302,8 @@ def _beyond_credit_limit(tx: Transaction) -> Awaitable[int]:
         ("I8", _usage_lost),
         ("I9", _limit("requests_per_day")),
         ("I9", _limit("requests_per_minute")),
+        ("I9", _limit("tokens_per_minute")),
+        ("I9", _limit("concurrent_calls", 0)),
         ("I10", _absorbed_off),
         ("I10", _usage_off),
         ("I10", _voided_with_charge),
@@ -443,6 +445,55 @@ async def test_requests_per_minute_are_counted_over_every_sixty_seconds(
             await _admitted(tx, dict(call), at_ms, number, limit)
     report = await audited(till.storage)
     assert report.drift_counts["I9"] == report.drift_count == drift, report.drift
+
+
+@pytest.mark.parametrize(
+    ("spans", "drift"),
+    [
+        ([(0, 10, 1), (10, 20, 1), (11, None, 2)], 0),
+        ([(0, 10, 2), (5, 20, 1)], 1),
+        ([(0, 10, None), (5, 20, None), (6, 20, 2)], 1),
+        # Ended and begun within one millisecond: there is an order that obeys the limit.
+        ([(0, 5, 1), (5, 5, 1), (5, 9, 1)], 0),
+    ],
+)
+async def test_calls_at_the_same_time_are_counted_at_each_admission(
+    till: TillCalls, spans: list[tuple[int, int | None, int | None]], drift: int
+) -> None:
+    async with till.storage.write() as tx:
+        call = await tx.fetch_one(select(calls).where(calls.c.state == "voided"))
+        assert call is not None
+        for number, (begun, ended, limit) in enumerate(spans):
+            at_ms = call["admitted_at_ms"] + 10**9
+            row = {**call, "id": f"call_{number:04d}", "admitted_at_ms": at_ms + begun, "day_ordinal": 1}
+            # One more of the account's calls still runs.
+            row |= {
+                "concurrent_calls": None if limit is None else limit + 1,
+                "resolved_at_ms": at_ms + (10**6 if ended is None else ended),
+            }
+            await tx.execute(insert(calls).values(row))
+    report = await audited(till.storage)
+    assert report.drift_counts["I9"] == report.drift_count == drift, report.drift
+
+
+@pytest.mark.parametrize(
+    ("after_ms", "tokens", "drift"), [(1, 99, 0), (1, 100, 1), (60_001, 100, 0), (0, 100, 0)]
+)
+async def test_tokens_of_the_minute_before_are_counted_at_each_admission(
+    till: TillCalls, after_ms: int, tokens: int, drift: int
+) -> None:
+    async with till.storage.write() as tx:
+        call = await tx.fetch_one(select(calls).where(calls.c.state == "voided"))
+        assert call is not None
+        at_ms = call["admitted_at_ms"] + 10**9
+        limited = {**call, "tokens_per_minute": 100, "day_ordinal": 1}
+        begun = {"id": "call_0001", "admitted_at_ms": at_ms, "resolved_at_ms": at_ms}
+        later = {"id": "call_0002", "admitted_at_ms": at_ms + after_ms, "resolved_at_ms": at_ms + after_ms}
+        units = {"state": "settled", "input_units": tokens - 1, "output_units": 1}
+        await tx.execute(insert(calls).values(limited | begun | units))
+        await tx.execute(insert(calls).values(limited | later))
+    report = await audited(till.storage)
+    assert report.drift_counts["I9"] == drift, report.drift
 
 
 async def test_the_audit_sees_one_snapshot_while_calls_go_on(till: TillCalls) -> None:

@@ -27,13 +27,15 @@ from tokenopen.core.admission import (
     decide_resolution,
 )
 from tokenopen.core.errors import Refusal
+from tokenopen.core.kept_reply import AlreadyMade
 from tokenopen.core.ledger import AccountBook, KeyBook
 from tokenopen.core.money import Nanocredits
 from tokenopen.core.rate_limit import RateWindow
+from tokenopen.core.token_window import TokenWindow
 
 ZONE: Final = ZoneInfo("Europe/Berlin")
 
-AdmissionAnswer = Admitted | Stale | Lapsed | Refusal
+AdmissionAnswer = Admitted | AlreadyMade | Stale | Lapsed | Refusal
 ResolutionAnswer = Resolved | AlreadyResolved
 
 
@@ -50,6 +52,9 @@ class Rows:
     keys: dict[str, KeyBook]
     windows: dict[tuple[str, str], tuple[int, bytes, int, int]] = field(default_factory=dict)
     calls: dict[str, OpenCall] = field(default_factory=dict)
+    groups: Sequence[str] = ()
+    call_groups: dict[str, tuple[str, str]] = field(default_factory=dict)
+    tokens: dict[tuple[str, str], dict[int, int]] = field(default_factory=dict)
     # Account, amount and balance after, in the order written; with the call of a charge or refund.
     entries: list[tuple[str, int, int, str | None]] = field(default_factory=list)
     catalog_version: int = 1
@@ -67,6 +72,20 @@ class Rows:
                 for names, row in self.windows.items()
             },
             calls=dict(self.calls),
+            token_windows={
+                (account_id, group_id): TokenWindow(self.tokens.get((account_id, group_id)))
+                for account_id in self.accounts
+                for group_id in self.groups
+            },
+            open_calls={
+                (account_id, group_id): sum(
+                    self.calls[call_id].state == "held"
+                    for call_id, of in self.call_groups.items()
+                    if of == (account_id, group_id)
+                )
+                for account_id in self.accounts
+                for group_id in self.groups
+            },
         )
 
     def post(
@@ -88,10 +107,14 @@ class Rows:
                 window.day_ordinal,
                 window.day_count,
             )
+        for names in touched.token_windows:
+            self.tokens[names] = dict(books.token_windows[names].counts)
         for resolution, answer in zip(resolutions, resolved, strict=True):
             self._write_resolved(resolution, answer)
         for admission, decided in zip(admissions, admitted, strict=True):
             if isinstance(decided, Admitted):
+                facts = admission.facts
+                self.call_groups[facts.call_id] = (facts.account_id, facts.group_id)
                 self.calls[admission.facts.call_id] = OpenCall(
                     state="held", hold=decided.hold, charge=Nanocredits(0), refunded=Nanocredits(0)
                 )
@@ -117,6 +140,8 @@ class ModelCall:
 
     account_id: str
     key_id: str
+    group_id: str
+    tokens_per_minute: int | None
     hold: int
     state: str = "held"
     due: int = 0
@@ -132,6 +157,11 @@ class Admittance:
     at_ms: int
     per_minute: int | None
     per_day: int | None
+    tokens: int | None
+    # How many tokens the 60 s before had been settled with, and how many calls ran with it.
+    tokens_before: int
+    at_once: int
+    concurrent: int | None
 
 
 @dataclass(kw_only=True)
@@ -142,6 +172,8 @@ class Model:
     newest_ms: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     amounts: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     calls: dict[str, ModelCall] = field(default_factory=dict)
+    # Account, group, instant and tokens of each settlement that counts.
+    settled_tokens: list[tuple[str, str, int, int]] = field(default_factory=list)
     admittances: dict[tuple[str, str], list[Admittance]] = field(default_factory=lambda: defaultdict(list))
 
     def balance(self, account_id: str) -> int:
@@ -187,8 +219,31 @@ class Model:
         today = local_date(now_ms)
         return sum(local_date(one.at_ms) == today for one in self.admittances[account_id, group_id])
 
+    def used_tokens(self, account_id: str, group_id: str, now_ms: int, *, seconds: int = 61) -> int:
+        """Count the tokens settled in so many one-second slots up to now's."""
+        return sum(
+            tokens
+            for account, group, at_ms, tokens in self.settled_tokens
+            if (account, group) == (account_id, group_id) and at_ms // 1000 > now_ms // 1000 - seconds
+        )
+
+    def running(self, account_id: str, group_id: str) -> int:
+        """Count the calls that run."""
+        return sum(
+            call.state == "held" and (call.account_id, call.group_id) == (account_id, group_id)
+            for call in self.calls.values()
+        )
+
     def limits_reached(
-        self, account_id: str, group_id: str, now_ms: int, *, per_minute: int | None, per_day: int | None
+        self,
+        account_id: str,
+        group_id: str,
+        now_ms: int,
+        *,
+        per_minute: int | None,
+        per_day: int | None,
+        tokens: int | None,
+        concurrent: int | None,
     ) -> set[str]:
         """Return the codes of the limits that one more call would go over."""
         reached = set()
@@ -196,4 +251,8 @@ class Model:
             reached.add("rpm_exceeded")
         if per_day is not None and self.used_day(account_id, group_id, now_ms) >= per_day:
             reached.add("tpd_exceeded")
+        if tokens is not None and self.used_tokens(account_id, group_id, now_ms) >= tokens:
+            reached.add("tpm_exceeded")
+        if concurrent is not None and self.running(account_id, group_id) >= concurrent:
+            reached.add("concurrency_exceeded")
         return reached

@@ -106,9 +106,16 @@ def facts_of(
     group_id: str = "grp_vip",
     requests_per_minute: int | None = None,
     requests_per_day: int | None = None,
+    tokens_per_minute: int | None = None,
+    concurrent_calls: int | None = None,
 ) -> CallFacts:
     """Return what is known of a call under limits that are none unless given."""
-    limits = Limits(requests_per_minute=requests_per_minute, requests_per_day=requests_per_day)
+    limits = Limits(
+        requests_per_minute=requests_per_minute,
+        requests_per_day=requests_per_day,
+        tokens_per_minute=tokens_per_minute,
+        concurrent_calls=concurrent_calls,
+    )
     return CallFacts(
         call_id=call_id,
         account_id=account_id,

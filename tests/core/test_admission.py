@@ -14,11 +14,12 @@ from tokenopen.core.errors import InsufficientCredit, KeyCreditLimitReached, Ref
 from tokenopen.core.ledger import AccountBook, KeyBook
 from tokenopen.core.money import parse_amount
 from tokenopen.core.rate_limit import RateWindow, day_at
+from tokenopen.ports.storage import AdmissionAnswer
 
 NOON_MS = int(datetime(2026, 11, 30, 12, tzinfo=UTC).timestamp()) * 1000
 
 
-def admit(books: Books, admission: Admission) -> Admitted | Stale | Refusal:
+def admit(books: Books, admission: Admission) -> AdmissionAnswer:
     return decide_admission(admission, books, Touched())
 
 
@@ -28,11 +29,11 @@ def admitted(books: Books, admission: Admission) -> Admitted:
     return answer
 
 
-def admit_each(books: Books, count: int, **facts: Any) -> list[Admitted | Stale | Refusal]:
+def admit_each(books: Books, count: int, **facts: Any) -> list[AdmissionAnswer]:
     return [admit(books, admission_of(facts_of(f"call_{n}", **facts), quote_of(1))) for n in range(count)]
 
 
-def admitted_count(answers: Sequence[Admitted | Stale | Refusal]) -> int:
+def admitted_count(answers: Sequence[AdmissionAnswer]) -> int:
     return sum(isinstance(answer, Admitted) for answer in answers)
 
 

@@ -4,6 +4,7 @@ Two accounts, three keys of which two have credit limits, two groups. Every answ
 model, and after every step the rows must say what the model says.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from fractions import Fraction
 from math import ceil
@@ -67,6 +68,7 @@ class BooksMachine(RuleBasedStateMachine):
                 for name, (_, limit) in KEYS.items()
             },
         )
+        self.rows.groups = GROUPS
         self.model = Model(key_limits={name: limit for name, (_, limit) in KEYS.items()})
         self.made = 0
 
@@ -114,6 +116,8 @@ class BooksMachine(RuleBasedStateMachine):
         group_id: str = GROUPS[0],
         per_minute: int | None = None,
         per_day: int | None = None,
+        tokens: int | None = None,
+        concurrent: int | None = None,
         maximum: int = 0,
         cap: int | None = None,
         multiplier_ppm: int = 1_000_000,
@@ -129,6 +133,8 @@ class BooksMachine(RuleBasedStateMachine):
             group_id=group_id,
             requests_per_minute=per_minute,
             requests_per_day=per_day,
+            tokens_per_minute=tokens,
+            concurrent_calls=concurrent,
         )
         quote = quote_for(
             revision_of(PRICES),
@@ -150,6 +156,8 @@ class BooksMachine(RuleBasedStateMachine):
         group_id=st.sampled_from(GROUPS),
         per_minute=LIMITS,
         per_day=LIMITS,
+        tokens=st.none() | st.integers(0, 40),
+        concurrent=st.none() | st.integers(0, 5),
         maximum=st.integers(0, 60),
         cap=st.none() | st.integers(1, 30),
         multiplier_ppm=st.sampled_from([1_000_000, 800_000, 333_333, 1_999_999, 0]),
@@ -162,6 +170,8 @@ class BooksMachine(RuleBasedStateMachine):
         group_id: str,
         per_minute: int | None,
         per_day: int | None,
+        tokens: int | None,
+        concurrent: int | None,
         maximum: int,
         cap: int | None,
         multiplier_ppm: int,
@@ -177,6 +187,8 @@ class BooksMachine(RuleBasedStateMachine):
                 group_id=group_id,
                 per_minute=per_minute,
                 per_day=per_day,
+                tokens=tokens,
+                concurrent=concurrent,
                 maximum=maximum,
                 cap=cap,
                 multiplier_ppm=multiplier_ppm,
@@ -190,7 +202,13 @@ class BooksMachine(RuleBasedStateMachine):
         holds = [hold_of(output, multiplier_ppm) for output in outputs]
         for admission, answer in zip(admissions, answers, strict=True):
             reached = self.model.limits_reached(
-                account_id, group_id, now_ms, per_minute=per_minute, per_day=per_day
+                account_id,
+                group_id,
+                now_ms,
+                per_minute=per_minute,
+                per_day=per_day,
+                tokens=tokens,
+                concurrent=concurrent,
             )
             if reached:
                 assert isinstance(answer, Refusal)
@@ -207,10 +225,22 @@ class BooksMachine(RuleBasedStateMachine):
             assert answer.admitted_at_ms == now_ms
             assert answer.day_ordinal == local_date(now_ms).toordinal()
             self.model.calls[admission.facts.call_id] = ModelCall(
-                account_id=account_id, key_id=key_id, hold=answer.hold
+                account_id=account_id,
+                key_id=key_id,
+                group_id=group_id,
+                tokens_per_minute=tokens,
+                hold=answer.hold,
             )
             self.model.admittances[account_id, group_id].append(
-                Admittance(at_ms=now_ms, per_minute=per_minute, per_day=per_day)
+                Admittance(
+                    at_ms=now_ms,
+                    per_minute=per_minute,
+                    per_day=per_day,
+                    tokens=tokens,
+                    tokens_before=self.model.used_tokens(account_id, group_id, now_ms, seconds=60),
+                    at_once=self.model.running(account_id, group_id),
+                    concurrent=concurrent,
+                )
             )
             self.model.newest_ms[account_id] = now_ms
         if not any(isinstance(answer, Admitted) for answer in answers):
@@ -246,13 +276,18 @@ class BooksMachine(RuleBasedStateMachine):
         data=st.data(),
         way=st.sampled_from(["settle", "settle", "settle", "void", "expire"]),
         beyond_hold=st.one_of(st.sampled_from([-1_000, -1, 0, 1, 1_000]), st.integers(-60, 60)),
+        input_tokens=st.integers(0, 20),
+        output_tokens=st.integers(0, 20),
     )
-    def end(self, data: st.DataObject, way: str, beyond_hold: int) -> None:
+    def end(
+        self, data: st.DataObject, way: str, beyond_hold: int, input_tokens: int, output_tokens: int
+    ) -> None:
         held = sorted(name for name, call in self.model.calls.items() if call.state == "held")
         call_id = data.draw(st.sampled_from(held), label="call")
         call = self.model.calls[call_id]
         due = max(0, call.hold + beyond_hold) if way == "settle" else 0
-        outcome = {"settle": settled(due), "void": VOIDED, "expire": EXPIRED}[way]
+        charged = replace(settled(due), input_units=input_tokens, output_units=output_tokens)
+        outcome = {"settle": charged, "void": VOIDED, "expire": EXPIRED}[way]
         now_ms = self.model.now_ms(call.account_id, self.clock_ms)
         call.state = {"settle": "settled", "void": "voided", "expire": "expired"}[way]
         # The hold is free again now, so the room is what this call may take.
@@ -265,12 +300,21 @@ class BooksMachine(RuleBasedStateMachine):
         call.due, call.charge, call.absorbed = due, answer.charge, answer.absorbed
         if way == "settle":
             self.model.amounts[call.account_id].append(-charge)
+            if call.tokens_per_minute is not None:
+                counted = (call.account_id, call.group_id, now_ms, input_tokens + output_tokens)
+                self.model.settled_tokens.append(counted)
         self.model.newest_ms[call.account_id] = now_ms
         assert answer.balance_after == self.model.balance(call.account_id)
 
     def resolution(self, call_id: str, outcome: object, *, must_not_cost: bool = False) -> Resolution:
         call = self.model.calls[call_id]
-        facts = facts_of(call_id, account_id=call.account_id, key_id=call.key_id)
+        facts = facts_of(
+            call_id,
+            account_id=call.account_id,
+            key_id=call.key_id,
+            group_id=call.group_id,
+            tokens_per_minute=call.tokens_per_minute,
+        )
         return Resolution(facts=facts, outcome=outcome, must_not_cost=must_not_cost)  # type: ignore[arg-type]
 
     @precondition(lambda self: any(call.state != "held" for call in self.model.calls.values()))
@@ -364,6 +408,10 @@ class BooksMachine(RuleBasedStateMachine):
                 so_far = [other.at_ms for other in admittances[: index + 1]]
                 if one.per_minute is not None:
                     assert sum(at_ms >= one.at_ms - 60_000 for at_ms in so_far) <= one.per_minute
+                if one.tokens is not None:
+                    assert one.tokens_before < one.tokens
+                if one.concurrent is not None:
+                    assert one.at_once <= one.concurrent
                 if one.per_day is not None:
                     today = local_date(one.at_ms)
                     assert sum(local_date(at_ms) == today for at_ms in so_far) <= one.per_day

@@ -20,7 +20,7 @@ from tokenopen.core.errors import (
 )
 from tokenopen.core.money import parse_amount
 
-# DESIGN section 7; tpm_exceeded and concurrency_exceeded come with their limits.
+# DESIGN section 7, and what an Idempotency-Key may meet.
 CALLERS = {
     "invalid_request": 400,
     "invalid_api_key": 401,
@@ -34,9 +34,14 @@ CALLERS = {
     "account_suspended": 403,
     "model_not_found": 404,
     "not_found": 404,
+    "idempotency_conflict": 409,
+    "call_still_running": 409,
+    "reply_not_kept": 409,
     "request_too_large": 413,
     "rpm_exceeded": 429,
     "tpd_exceeded": 429,
+    "tpm_exceeded": 429,
+    "concurrency_exceeded": 429,
     "upstream_error": 502,
     "no_upstream_available": 503,
     "server_stopping": 503,

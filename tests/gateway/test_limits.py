@@ -6,7 +6,7 @@ import pytest
 
 from tests.fakes.asgi_caller import AsgiCaller
 from tests.fakes.scripted_upstream import Script
-from tests.gateway.replies import ask, chat_json, provider_error, whole_json
+from tests.gateway.replies import INPUT_TOKENS, OUTPUT_TOKENS, ask, chat_json, provider_error, whole_json
 from tests.gateway.world import World, refusal, until
 from tokenopen.control.platform import update_platform
 from tokenopen.core.group import Limits
@@ -156,3 +156,44 @@ async def test_an_entitlements_own_limits_stand_before_the_groups(world: World) 
     assert reply.headers["x-ratelimit-limit-requests"] == "3"
     await world.entitle("team", own_limits={"requests_per_minute": None})
     assert "x-ratelimit-limit-requests" not in (await world.call(ask())).headers
+
+
+async def test_tokens_a_minute_are_shown_and_bind_once_they_are_used(world: World) -> None:
+    await world.change_group({"tokens_per_minute": 200})
+    world.upstream.always = whole_json()
+    first = await world.call(ask())
+    assert first.headers["x-ratelimit-limit-tokens"] == "200"
+    assert first.headers["x-ratelimit-remaining-tokens"] == "200"
+    second = await world.call(ask())
+    used = INPUT_TOKENS + OUTPUT_TOKENS
+    assert second.headers["x-ratelimit-remaining-tokens"] == str(200 - used)
+    assert second.headers["x-ratelimit-reset-tokens"] == "1m1s"
+    refused = await world.call(ask())
+    error = refusal(refused, 429, "tpm_exceeded")
+    assert (error["limit"], error["used"]) == (200, 2 * used)
+    assert refused.headers["retry-after"] == "61"
+    assert refused.headers["x-ratelimit-remaining-tokens"] == "0"
+    limits = (await world.look_up("/v1/key")).json()["limits"]["tokens_per_minute"]
+    assert (limits["limit"], limits["used"], limits["remaining"]) == (200, 2 * used, 0)
+    world.clock.move(seconds=61)
+    assert (await world.call(ask())).status == 200
+    await world.assert_sound()
+
+
+async def test_calls_beyond_those_that_may_run_at_the_same_time_are_refused(world: World) -> None:
+    await world.change_group({"concurrent_calls": 2})
+    gate = asyncio.Event()
+    world.upstream.always = Script(before=[gate], body=[chat_json()])
+    running = [world.start(world.caller(ask())) for _ in range(2)]
+    await until(lambda: len(world.upstream.requests) == 2)
+    limits = (await world.look_up("/v1/key")).json()["limits"]["concurrent_calls"]
+    assert limits == {"limit": 2, "used": 2, "remaining": 0, "resets_at": None}
+    third = await world.caller(ask()).call(world.api)
+    error = refusal(third, 429, "concurrency_exceeded")
+    assert (error["limit"], error["used"]) == (2, 2)
+    assert third.headers["retry-after"] == "1"
+    gate.set()
+    await asyncio.gather(*running)
+    await world.settled()
+    assert (await world.call(ask())).status == 200
+    await world.assert_sound()

@@ -26,7 +26,7 @@ from tokenopen.core.terms import (
 from tokenopen.gateway.check import check_caller, find_allowed_model
 from tokenopen.gateway.directory import Directory, Resolved
 from tokenopen.ports.storage import Storage
-from tokenopen.storage.rate_window import find_window
+from tokenopen.storage.rate_window import count_open_calls, find_token_window, find_window
 from tokenopen.storage.user import find_user
 from tokenopen.upstream.dialect import Dialect
 
@@ -76,6 +76,8 @@ class CallerApi:
         caller, zone = resolved.caller, resolved.catalog.platform.zone
         async with self._storage.read() as tx:
             window = await find_window(tx, caller.key.account_id, caller.group.id)
+            tokens = await find_token_window(tx, caller.key.account_id, caller.group.id)
+            running = await count_open_calls(tx, caller.key.account_id, caller.group.id)
             now_ms = tx.now_ms
         policy = caller.group.revision_at(resolved.as_of_ms).policy
         entitlement = caller.entitlement_at(resolved.as_of_ms)
@@ -105,6 +107,14 @@ class CallerApi:
             "limits": {
                 "requests_per_minute": _limit_json(minute, window.used_minute, now_ms),
                 "requests_per_day": _limit_json(today, window.day_count, now_ms),
+                "tokens_per_minute": _limit_json(
+                    None
+                    if limits.tokens_per_minute is None
+                    else tokens.use(limits.tokens_per_minute, now_ms),
+                    tokens.used(now_ms),
+                    now_ms,
+                ),
+                "concurrent_calls": _running_json(limits.concurrent_calls, running),
             },
             "expires_at": None
             if caller.key.expires_at_ms is None
@@ -148,3 +158,9 @@ def _limit_json(use: LimitUse | None, used: int, now_ms: int) -> Json:
         "remaining": use.remaining,
         "resets_at": format_instant(resets_at_ms),
     }
+
+
+def _running_json(limit: int | None, used: int) -> Json:
+    """How many calls run; when the next of them ends nobody knows."""
+    remaining = None if limit is None else max(0, limit - used)
+    return {"limit": limit, "used": used, "remaining": remaining, "resets_at": None}

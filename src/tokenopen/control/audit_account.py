@@ -261,3 +261,9 @@ async def _audit_limits(tx: Transaction, account_id: str, findings: Findings) ->
         else:
             message = f"was number {call['in_day']} of its day, TPD {per_day}"
         findings.add("I9", call["id"], message, account_id=account_id)
+    for call in await statements.list_over_crowd(tx, account_id, limit=DRIFT_SHOWN_MAX + 1):
+        message = f"was number {call['open_calls']} of the calls at the same time, limit {call['allowed']}"
+        findings.add("I9", call["id"], message, account_id=account_id)
+    for call in await statements.list_over_tokens(tx, account_id, limit=DRIFT_SHOWN_MAX + 1):
+        message = f"was admitted after {call['tokens']} tokens in 60 s, TPM {call['allowed']}"
+        findings.add("I9", call["id"], message, account_id=account_id)

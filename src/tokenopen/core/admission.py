@@ -12,18 +12,22 @@ from zoneinfo import ZoneInfo
 
 from tokenopen.core.call import TRANSITIONS, CallFacts, CallState, Outcome
 from tokenopen.core.errors import (
+    ConcurrencyExceeded,
     InsufficientCredit,
     KeyCreditLimitReached,
+    LimitExceeded,
     Refusal,
     RpmExceeded,
     StorageUnavailable,
     TpdExceeded,
+    TpmExceeded,
 )
 from tokenopen.core.estimate import Quote
 from tokenopen.core.kept_reply import AlreadyMade, KeptCall, KeptReply, decide_claim
 from tokenopen.core.ledger import AccountBook, KeyBook, release, reserve, settle
 from tokenopen.core.money import ZERO, Nanocredits, ceil_div
 from tokenopen.core.rate_limit import Day, LimitUse, RateWindow, day_at
+from tokenopen.core.token_window import TokenWindow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +58,9 @@ class Books:
     calls: dict[str, OpenCall]
     # By API key and Idempotency-Key: those that admissions name, or voids that must not cost.
     kept: dict[tuple[str, str], KeptCall] = field(default_factory=dict)
+    # By account and group, where the terms of a call in the transaction set the limit.
+    token_windows: dict[tuple[str, str], TokenWindow] = field(default_factory=dict)
+    open_calls: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +92,7 @@ class Admitted:
     cap_output_tokens: int | None
     minute: LimitUse | None
     today: LimitUse | None
+    tokens: LimitUse | None = None
 
 
 class Stale:
@@ -145,6 +153,7 @@ class Touched:
     accounts: set[str] = field(default_factory=set)
     keys: set[str] = field(default_factory=set)
     windows: set[tuple[str, str]] = field(default_factory=set)
+    token_windows: set[tuple[str, str]] = field(default_factory=set)
     # When replies were given again first, by account, API key and Idempotency-Key.
     replayed: dict[tuple[str, str, str], int] = field(default_factory=dict)
 
@@ -172,32 +181,41 @@ def limit_uses(
     return minute, today
 
 
-def refuse_limits(admission: Admission, window: RateWindow, *, now_ms: int, day: Day) -> Refusal | None:
-    """Return which limit one more call would go over, or None. The window has been advanced to now."""
-    limits = admission.facts.terms.limits
-    refusal: TpdExceeded | RpmExceeded | None = None
-    per_minute = limits.requests_per_minute
-    minute_passes_in_s = 0
+def refuse_limits(
+    admission: Admission, window: RateWindow, books: Books, *, now_ms: int, day: Day
+) -> Refusal | None:
+    """Return which limit one more call would go over, or None. The window has been advanced to now.
+
+    ``retry_after_s`` is when one more call would pass all of them, as far as that is known.
+    """
+    facts, limits = admission.facts, admission.facts.terms.limits
+    names = (facts.account_id, facts.group_id)
+    group: Mapping[str, str] = {"group": admission.group_name, "support_contact": admission.support_contact}
+    refusal: LimitExceeded | None = None
+    per_minute, tokens_per_minute = limits.requests_per_minute, limits.tokens_per_minute
+    wait_s = tokens_wait_s = 0
     if per_minute is not None and window.used_minute >= per_minute:
-        minute_passes_in_s = window.passes_in_s(per_minute, now_ms)
+        wait_s = window.passes_in_s(per_minute, now_ms)
+    minute_is_full = wait_s > 0
+    if tokens_per_minute is not None:
+        tokens_wait_s = books.token_windows[names].passes_in_s(tokens_per_minute, now_ms)
+        wait_s = max(wait_s, tokens_wait_s)
     if limits.requests_per_day is not None and window.day_count >= limits.requests_per_day:
         refusal = TpdExceeded(
-            group=admission.group_name,
+            **group,
             limit=limits.requests_per_day,
             used=window.day_count,
             # At midnight the minute may still be full.
-            retry_after_s=max(ceil_div(day.ends_at_ms - now_ms, 1000), minute_passes_in_s),
+            retry_after_s=max(ceil_div(day.ends_at_ms - now_ms, 1000), wait_s),
             resets_at=_format_instant(day.ends_at_ms, admission.zone),
-            support_contact=admission.support_contact,
         )
-    elif per_minute is not None and minute_passes_in_s:
-        refusal = RpmExceeded(
-            group=admission.group_name,
-            limit=per_minute,
-            used=window.used_minute,
-            retry_after_s=minute_passes_in_s,
-            support_contact=admission.support_contact,
-        )
+    elif per_minute is not None and minute_is_full:
+        refusal = RpmExceeded(**group, limit=per_minute, used=window.used_minute, retry_after_s=wait_s)
+    elif tokens_per_minute is not None and tokens_wait_s:
+        used = books.token_windows[names].used(now_ms)
+        refusal = TpmExceeded(**group, limit=tokens_per_minute, used=used, retry_after_s=tokens_wait_s)
+    elif limits.concurrent_calls is not None and books.open_calls[names] >= limits.concurrent_calls:
+        refusal = ConcurrencyExceeded(**group, limit=limits.concurrent_calls, used=books.open_calls[names])
     if refusal is not None:
         refusal.minute, refusal.today = limit_uses(
             window,
@@ -206,7 +224,16 @@ def refuse_limits(admission: Admission, window: RateWindow, *, now_ms: int, day:
             now_ms=now_ms,
             day=day,
         )
+        refusal.tokens = _tokens_use(admission, books, now_ms)
     return refusal
+
+
+def _tokens_use(admission: Admission, books: Books, now_ms: int) -> LimitUse | None:
+    facts = admission.facts
+    limit = facts.terms.limits.tokens_per_minute
+    if limit is None:
+        return None
+    return books.token_windows[facts.account_id, facts.group_id].use(limit, now_ms)
 
 
 def choose_output(quote: Quote, account: AccountBook, key: KeyBook) -> int | Refusal:
@@ -246,11 +273,11 @@ def _admitted_before(admission: Admission, call: OpenCall, books: Books) -> Admi
     account = books.accounts[facts.account_id]
     window = books.windows[facts.account_id, facts.group_id]
     capped = call.hold < quote.hold(quote.output_units)
-    return _admitted(admission, window, hold=call.hold, capped=capped, now_ms=account.newest_ms)
+    return _admitted(admission, window, books, hold=call.hold, capped=capped, now_ms=account.newest_ms)
 
 
 def _admitted(
-    admission: Admission, window: RateWindow, *, hold: Nanocredits, capped: bool, now_ms: int
+    admission: Admission, window: RateWindow, books: Books, *, hold: Nanocredits, capped: bool, now_ms: int
 ) -> Admitted:
     limits, quote = admission.facts.terms.limits, admission.quote
     day = day_at(now_ms, admission.zone)
@@ -272,6 +299,7 @@ def _admitted(
         cap_output_tokens=cap,
         minute=minute,
         today=today,
+        tokens=_tokens_use(admission, books, now_ms),
     )
 
 
@@ -326,7 +354,7 @@ def decide_admission(
     day = day_at(now_ms, admission.zone)
     window = books.windows.setdefault((facts.account_id, facts.group_id), RateWindow())
     window.advance(now_ms, day)
-    refusal = refuse_limits(admission, window, now_ms=now_ms, day=day)
+    refusal = refuse_limits(admission, window, books, now_ms=now_ms, day=day)
     if refusal is not None:
         return refusal
     output_units = choose_output(admission.quote, account, key)
@@ -339,7 +367,10 @@ def decide_admission(
     window.count()
     account.newest_ms = key.last_used_at_ms = now_ms
     touched.add(facts)
-    touched.windows.add((facts.account_id, facts.group_id))
+    names = (facts.account_id, facts.group_id)
+    touched.windows.add(names)
+    if names in books.open_calls:
+        books.open_calls[names] += 1
     if facts.claim is not None:
         books.kept[facts.key_id, facts.claim.key] = KeptCall(
             call_id=facts.call_id,
@@ -348,7 +379,7 @@ def decide_admission(
             state="held",
         )
     capped = output_units < admission.quote.output_units
-    return _admitted(admission, window, hold=hold, capped=capped, now_ms=now_ms)
+    return _admitted(admission, window, books, hold=hold, capped=capped, now_ms=now_ms)
 
 
 def _note_kept(resolution: Resolution, books: Books) -> None:
@@ -402,7 +433,13 @@ def decide_resolution(resolution: Resolution, books: Books, touched: Touched) ->
             entry_number=account.entry_count,
         )
     touched.add(facts)
+    names = (facts.account_id, facts.group_id)
+    if names in books.open_calls:
+        books.open_calls[names] -= 1
     if outcome.resolution == "settle":
+        if facts.terms.limits.tokens_per_minute is not None:
+            books.token_windows[names].add(outcome.input_units + outcome.output_units, now_ms)
+            touched.token_windows.add(names)
         charge = settle(account, key, hold=call.hold, due=outcome.due)
         absorbed = Nanocredits(outcome.due - charge)
         _note_kept(resolution, books)

@@ -13,7 +13,7 @@
       |-- IdempotencyConflict, CallStillRunning, ReplyNotKept 409
       |-- LinkUnusable 410, TooManyAttempts 429                       (console sessions only)
       |-- LimitExceeded 429
-      |     '-- RpmExceeded, TpdExceeded
+      |     '-- RpmExceeded, TpdExceeded, TpmExceeded, ConcurrencyExceeded
       '-- Unavailable 5xx
             '-- UpstreamError, NoUpstreamAvailable, StorageUnavailable, ServerStopping, UpstreamTimeout
 
@@ -45,6 +45,7 @@ class Refusal(Exception):
         self.group_slug: str | None = None
         self.minute: LimitUse | None = None
         self.today: LimitUse | None = None
+        self.tokens: LimitUse | None = None
 
     @property
     def should_retry(self) -> bool | None:
@@ -394,6 +395,43 @@ class TpdExceeded(LimitExceeded):
     @property
     def should_retry(self) -> bool | None:
         return False
+
+
+class TpmExceeded(LimitExceeded):
+    """Tokens per minute. ``retry_after_s`` is when one more call would pass."""
+
+    code = "tpm_exceeded"
+
+    def __init__(
+        self, *, group: str, limit: int, used: int, retry_after_s: int, support_contact: str
+    ) -> None:
+        wait = f"Try again in {retry_after_s} s" if limit else "Choose another group for this key"
+        super().__init__(
+            f"Group {group} allows {limit:,} tokens per minute (TPM); {used:,} used. "
+            f"{wait}, {_advice(support_contact)}.",
+            retry_after_s=retry_after_s,
+            group=group,
+            limit=limit,
+            used=used,
+            reset_after_s=retry_after_s,
+        )
+
+
+class ConcurrencyExceeded(LimitExceeded):
+    """Calls at the same time. When one of them ends nobody knows, so clients look again in a second."""
+
+    code = "concurrency_exceeded"
+
+    def __init__(self, *, group: str, limit: int, used: int, support_contact: str) -> None:
+        wait = "Try again when one has ended" if limit else "Choose another group for this key"
+        super().__init__(
+            f"Group {group} allows {limit:,} calls at the same time; {used:,} are running. "
+            f"{wait}, {_advice(support_contact)}.",
+            retry_after_s=1,
+            group=group,
+            limit=limit,
+            used=used,
+        )
 
 
 class Unavailable(Refusal):

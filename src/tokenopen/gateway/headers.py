@@ -21,11 +21,11 @@ def format_duration(seconds: int) -> bytes:
 
 
 def limit_headers(
-    group_slug: str, minute: LimitUse | None, today: LimitUse | None
+    group_slug: str, minute: LimitUse | None, today: LimitUse | None, tokens: LimitUse | None
 ) -> list[tuple[bytes, bytes]]:
     """Return the group and, for each limit that is set, limit, remaining and reset."""
     headers = [(b"x-tokenopen-group", group_slug.encode())]
-    for use, suffix in ((minute, b"requests"), (today, b"requests-day")):
+    for use, suffix in ((minute, b"requests"), (today, b"requests-day"), (tokens, b"tokens")):
         if use is not None:
             headers += [
                 (b"x-ratelimit-limit-" + suffix, b"%d" % use.limit),
@@ -39,7 +39,7 @@ def refusal_headers(refusal: Refusal) -> list[tuple[bytes, bytes]]:
     """Return what tells a client whether and when to try again."""
     headers = []
     if refusal.group_slug is not None:
-        headers += limit_headers(refusal.group_slug, refusal.minute, refusal.today)
+        headers += limit_headers(refusal.group_slug, refusal.minute, refusal.today, refusal.tokens)
     if refusal.status == 401:
         # RFC 9110, 11.6.1: a 401 names a way to authenticate.
         headers.append((b"www-authenticate", b"Bearer"))

@@ -90,7 +90,8 @@ async def run_call(gateway: Gateway, call: IncomingCall, connection: Connection)
     try:
         await forward_and_settle(gateway, call, connection, plan, admitted)
     except Refusal as refusal:
-        refusal.group_slug, refusal.minute, refusal.today = plan.group_slug, admitted.minute, admitted.today
+        refusal.group_slug, refusal.tokens = plan.group_slug, admitted.tokens
+        refusal.minute, refusal.today = admitted.minute, admitted.today
         raise
 
 
@@ -233,7 +234,7 @@ def reply_headers(
     """Return the head of a reply that comes from a provider."""
     headers = passed_headers(forwarded.reply.headers)
     headers += [(name, call.call_id.encode()) for name in call.surface.dialect.call_id_headers]
-    headers += limit_headers(plan.group_slug, admitted.minute, admitted.today)
+    headers += limit_headers(plan.group_slug, admitted.minute, admitted.today, admitted.tokens)
     if admitted.cap_output_tokens is not None:
         headers.append((b"x-tokenopen-max-output-tokens", b"%d" % admitted.cap_output_tokens))
     return headers

@@ -6,7 +6,7 @@ All of one audit runs in one read-only transaction and so on one snapshot, besid
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Column, ColumnElement, Table, func, literal, or_, select, text
+from sqlalchemy import Column, ColumnElement, Subquery, Table, case, func, literal, null, or_, select, text
 
 from tokenopen.ports.storage import Transaction
 from tokenopen.storage.schema import (
@@ -150,6 +150,54 @@ async def list_over_limit(tx: Transaction, account_id: str, *, limit: int) -> Se
         )
         .limit(limit)
     )
+
+
+def _events(account_id: str, limit: Any) -> Subquery:
+    """Return the beginnings and ends of an account's calls, where its groups have had a limit.
+
+    Of what happened within the same millisecond no order is known: ends come first, then beginnings in the
+    order of their limits, which is the order that excuses most.
+    """
+    of_limited = calls.c.group_id.in_(
+        select(calls.c.group_id).where(calls.c.account_id == account_id, limit.is_not(None)).distinct()
+    )
+    units = case((calls.c.state == "settled", calls.c.input_units + calls.c.output_units), else_=0)
+    begun = select(
+        calls.c.id,
+        calls.c.group_id,
+        calls.c.admitted_at_ms.label("at_ms"),
+        literal(1).label("opened"),
+        literal(0).label("tokens"),
+        limit.label("allowed"),
+    ).where(calls.c.account_id == account_id, of_limited)
+    ended = select(
+        calls.c.id,
+        calls.c.group_id,
+        calls.c.resolved_at_ms.label("at_ms"),
+        literal(-1).label("opened"),
+        case((calls.c.tokens_per_minute.is_not(None), units), else_=0).label("tokens"),
+        null().label("allowed"),
+    ).where(calls.c.account_id == account_id, of_limited, calls.c.resolved_at_ms.is_not(None))
+    return begun.union_all(ended).subquery()
+
+
+async def list_over_crowd(tx: Transaction, account_id: str, *, limit: int) -> Sequence[Row]:
+    """Return calls of an account that were admitted beside too many open ones for their own terms (I9)."""
+    event = _events(account_id, calls.c.concurrent_calls).c
+    order = [event.at_ms, event.opened, func.coalesce(event.allowed, _NO_LIMIT), event.id]
+    open_calls = func.sum(event.opened).over(partition_by=event.group_id, order_by=order, rows=(None, 0))
+    counted = select(event.id, event.allowed, open_calls.label("open_calls")).subquery()
+    return await tx.fetch_all(select(counted).where(counted.c.open_calls > counted.c.allowed).limit(limit))
+
+
+async def list_over_tokens(tx: Transaction, account_id: str, *, limit: int) -> Sequence[Row]:
+    """Return calls of an account that were admitted although the 60 s before held their tokens (I9)."""
+    event = _events(account_id, calls.c.tokens_per_minute).c
+    before = func.sum(event.tokens).over(
+        partition_by=event.group_id, order_by=event.at_ms, range_=(-_MINUTE_MS, -1)
+    )
+    counted = select(event.id, event.allowed, func.coalesce(before, 0).label("tokens")).subquery()
+    return await tx.fetch_all(select(counted).where(counted.c.tokens >= counted.c.allowed).limit(limit))
 
 
 # Skips from account to account by the primary key instead of reading every row; both engines take it.

@@ -40,12 +40,15 @@ from tokenopen.storage.till_rows import (
     key_rows,
     object_rows,
     open_call,
+    open_calls,
     rate_window,
     refund_rows,
     released_rows,
     replayed_rows,
     resolution_rows,
     rows_concerned,
+    token_window_rows,
+    token_windows,
     usage_rows,
     window_rows,
 )
@@ -120,14 +123,15 @@ INSERT_CALLS: Final = _Write(
         id text, account_id text, user_id text, key_id text, group_id text, group_revision_id text,
         entitlement_id text, model text, price_revision_id text, surface text, stream boolean,
         worker_id text, hold bigint, multiplier_ppm bigint, multiplier_rule text,
-        requests_per_minute bigint, requests_per_day bigint, day_ordinal integer, admitted_at_ms bigint
+        requests_per_minute bigint, requests_per_day bigint, tokens_per_minute bigint,
+        concurrent_calls bigint, day_ordinal integer, admitted_at_ms bigint
         """
     ),
     sql="""
       INSERT INTO calls (id, account_id, user_id, key_id, group_id, group_revision_id, entitlement_id, model,
         price_revision_id, surface, stream, worker_id, hold, multiplier_ppm, multiplier_rule,
-        requests_per_minute, requests_per_day, day_ordinal, admitted_at_ms,
-        state, charge, absorbed, refunded, input_units, output_units)
+        requests_per_minute, requests_per_day, tokens_per_minute, concurrent_calls, day_ordinal,
+        admitted_at_ms, state, charge, absorbed, refunded, input_units, output_units)
       SELECT new.*, 'held', 0, 0, 0, 0, 0 FROM {rows}""",
 )
 UPSERT_WINDOWS: Final = _Write(
@@ -225,6 +229,22 @@ INSERT_OBJECTS: Final = _Write(
       INSERT INTO provider_objects (account_id, id, upstream_id, model, call_id, created_at_ms)
       SELECT new.* FROM {rows} ON CONFLICT (account_id, id) DO NOTHING""",
 )
+READ_TPM_WINDOWS: Final = """
+    /* till: read token windows */
+    SELECT account_id, group_id, counts FROM unnest($1::text[], $2::text[]) AS wanted (account_id, group_id)
+      JOIN token_windows USING (account_id, group_id)"""
+COUNT_OPEN_CALLS: Final = """
+    /* till: count open calls */
+    SELECT account_id, group_id, COUNT(*) FROM unnest($1::text[], $2::text[]) AS wanted (account_id, group_id)
+      JOIN calls USING (account_id, group_id)
+    WHERE state = 'held' GROUP BY account_id, group_id"""
+UPSERT_TPM_WINDOWS: Final = _Write(
+    name="added_tokens",
+    columns=_columns("counts text, account_id text, group_id text"),
+    sql="""
+      INSERT INTO token_windows (counts, account_id, group_id) SELECT new.* FROM {rows}
+      ON CONFLICT (account_id, group_id) DO UPDATE SET counts = excluded.counts""",
+)
 # What calls with an Idempotency-Key need beyond the rest: each a round trip, and only where there are any.
 KEEP_REPLIES: Final = _Write(
     name="kept",
@@ -291,6 +311,7 @@ WRITE_REFUNDS: Final = _statement("write refunds", (REFUND_CALLS,))
 WRITE_OBJECTS: Final = _statement("write provider objects", (INSERT_OBJECTS,))
 WRITE_KEPT: Final = _statement("write kept replies", (KEEP_REPLIES,))
 WRITE_RELEASED: Final = _statement("write released keys", (RELEASE_KEYS,))
+WRITE_TOKENS: Final = _statement("write token windows", (UPSERT_TPM_WINDOWS,))
 WRITE_REPLAYED: Final = _statement("write replayed replies", (MARK_REPLAYED,))
 WRITE_CLAIMS: Final = _statement("write claimed keys", (CLAIM_KEYS,))
 
@@ -315,6 +336,12 @@ async def post_batch(connection: Connection, batch: Batch, clock: Clock | None) 
     if concerned.claims:
         kept = await connection.fetch(READ_KEPT_CALLS, *_turned(concerned.claims, 3))
         books.kept = {(row[0], row[1]): kept_call(row[2:]) for row in map(tuple, kept)}
+    if concerned.token_windows:
+        rows = await connection.fetch(READ_TPM_WINDOWS, *_turned(concerned.token_windows, 2))
+        books.token_windows = token_windows(concerned, rows)
+    if concerned.crowds:
+        rows = await connection.fetch(COUNT_OPEN_CALLS, *_turned(concerned.crowds, 2))
+        books.open_calls = open_calls(concerned, rows)
     if clock is not None:
         books.now_ms = clock.now_ms()
     decided = decide_batch(batch, books)
@@ -381,6 +408,7 @@ async def _write(connection: Connection, books: Books, decided: Decided) -> None
         (WRITE_OBJECTS, INSERT_OBJECTS, object_rows(decided.resolved)),
         (WRITE_KEPT, KEEP_REPLIES, kept_rows(decided.resolved)),
         (WRITE_RELEASED, RELEASE_KEYS, released_rows(decided.resolved)),
+        (WRITE_TOKENS, UPSERT_TPM_WINDOWS, token_window_rows(books, decided.touched)),
         (WRITE_REPLAYED, MARK_REPLAYED, replayed_rows(decided.touched)),
         (WRITE_CLAIMS, CLAIM_KEYS, claim_rows(decided.admitted)),
     )

@@ -24,9 +24,9 @@ from tokenopen.storage.schema_base import (
     NOT_CHARGED,
     NOT_COVERED,
     Text,
-    metadata,
     partial_index,
 )
+from tokenopen.storage.schema_base import metadata as metadata
 from tokenopen.storage.schema_provider import provider_objects as provider_objects
 from tokenopen.storage.schema_rollup import dropped_calls as dropped_calls
 from tokenopen.storage.schema_rollup import key_usage_days as key_usage_days
@@ -291,6 +291,8 @@ calls = Table(
     # The limits of the call's own terms and the day it counts for, so that I9 can be re-derived.
     Column("requests_per_minute", BigInteger),
     Column("requests_per_day", BigInteger),
+    Column("tokens_per_minute", BigInteger),
+    Column("concurrent_calls", BigInteger),
     Column("day_ordinal", Integer, nullable=False),
     Column("admitted_at_ms", BigInteger, nullable=False),
     Column("resolved_at_ms", BigInteger),
@@ -313,7 +315,7 @@ calls = Table(
 Index("ix_calls_id", calls.c.id)
 Index("ix_calls_key_id_id", calls.c.key_id, calls.c.id)
 Index("ix_calls_model_id", calls.c.model, calls.c.id)
-partial_index("ix_calls_held", HELD, calls.c.worker_id)
+partial_index("ix_calls_held_in_group", HELD, calls.c.account_id, calls.c.group_id)
 partial_index("ix_calls_state_id", NOT_CHARGED, calls.c.state, calls.c.id)
 partial_index("ix_calls_account_id_state_id", NOT_CHARGED, calls.c.account_id, calls.c.state, calls.c.id)
 partial_index("ix_calls_flagged", FLAGGED, calls.c.id)
@@ -353,6 +355,16 @@ rate_windows = Table(
     Column("slots", LargeBinary, nullable=False),
     Column("day_ordinal", Integer, nullable=False),
     Column("day_count", BigInteger, nullable=False),
+    postgresql_with=HOT,
+)
+
+# Tokens of settled calls by second, as JSON; only where the calls' own terms limit them.
+token_windows = Table(
+    "token_windows",
+    metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("group_id", Text, primary_key=True),
+    Column("counts", Text, nullable=False),
     postgresql_with=HOT,
 )
 

@@ -26,12 +26,15 @@ from tokenopen.storage.till_rows import (
     key_rows,
     object_rows,
     open_call,
+    open_calls,
     rate_window,
     refund_rows,
     released_rows,
     replayed_rows,
     resolution_rows,
     rows_concerned,
+    token_window_rows,
+    token_windows,
     usage_rows,
     window_rows,
 )
@@ -61,6 +64,18 @@ SELECT_KEPT_CALLS: Final = """
         AND r.key_id = json_extract(wanted.value, '$[1]')
         AND r.idempotency_key = json_extract(wanted.value, '$[2]')
       LEFT JOIN calls AS c ON c.account_id = r.account_id AND c.id = r.call_id"""
+SELECT_TPM_WINDOWS: Final = """
+    SELECT account_id, group_id, counts FROM json_each(?) AS wanted
+      JOIN token_windows ON account_id = json_extract(wanted.value, '$[0]')
+        AND group_id = json_extract(wanted.value, '$[1]')"""
+COUNT_OPEN_CALLS: Final = """
+    SELECT account_id, group_id, COUNT(*) FROM json_each(?) AS wanted
+      JOIN calls ON account_id = json_extract(wanted.value, '$[0]')
+        AND group_id = json_extract(wanted.value, '$[1]') AND state = 'held'
+    GROUP BY account_id, group_id"""
+UPSERT_TPM_WINDOW: Final = """
+    INSERT INTO token_windows (counts, account_id, group_id) VALUES (?, ?, ?)
+    ON CONFLICT (account_id, group_id) DO UPDATE SET counts = excluded.counts"""
 UPDATE_ACCOUNT: Final = (
     "UPDATE accounts SET balance = ?, held = ?, newest_ms = ?, entry_count = ? WHERE id = ?"
 )
@@ -73,9 +88,9 @@ UPSERT_WINDOW: Final = """
 INSERT_CALL: Final = """
     INSERT INTO calls (id, account_id, user_id, key_id, group_id, group_revision_id, entitlement_id, model,
       price_revision_id, surface, stream, state, worker_id, hold, charge, absorbed, refunded,
-      multiplier_ppm, multiplier_rule, requests_per_minute, requests_per_day, day_ordinal, admitted_at_ms,
-      input_units, output_units)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'held', ?, ?, 0, 0, 0, ?, ?, ?, ?, ?, ?, 0, 0)"""
+      multiplier_ppm, multiplier_rule, requests_per_minute, requests_per_day, tokens_per_minute,
+      concurrent_calls, day_ordinal, admitted_at_ms, input_units, output_units)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'held', ?, ?, 0, 0, 0, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)"""
 RESOLVE_CALL: Final = """
     UPDATE calls SET state = ?, charge = ?, absorbed = ?, resolved_at_ms = ?, end_reason = ?,
       usage = ?, usage_source = ?, prices = ?, input_units = ?, output_units = ?, upstream_id = ?,
@@ -147,6 +162,16 @@ def _read_books(connection: sqlite3.Connection, batch: Batch, now_ms: int) -> Bo
         kept={row[:2]: kept_call(row[2:]) for row in connection.execute(SELECT_KEPT_CALLS, (claims,))}
         if concerned.claims
         else {},
+        token_windows=token_windows(
+            concerned, connection.execute(SELECT_TPM_WINDOWS, (encode_json(concerned.token_windows),))
+        )
+        if concerned.token_windows
+        else {},
+        open_calls=open_calls(
+            concerned, connection.execute(COUNT_OPEN_CALLS, (encode_json(concerned.crowds),))
+        )
+        if concerned.crowds
+        else {},
     )
 
 
@@ -175,5 +200,7 @@ def _write_books(connection: sqlite3.Connection, books: Books, touched: Touched)
         connection.execute(UPDATE_KEY, row)
     for row in window_rows(books, touched):
         connection.execute(UPSERT_WINDOW, row)
+    for row in token_window_rows(books, touched):
+        connection.execute(UPSERT_TPM_WINDOW, row)
     for row in replayed_rows(touched):
         connection.execute(MARK_REPLAYED, row)

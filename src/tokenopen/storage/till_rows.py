@@ -24,8 +24,9 @@ from tokenopen.core.identifier import charge_entry_id, new_id
 from tokenopen.core.kept_reply import KeptCall
 from tokenopen.core.ledger import AccountBook, KeyBook
 from tokenopen.core.rate_limit import RateWindow
+from tokenopen.core.token_window import TokenWindow
 from tokenopen.ports.storage import Batch, BatchAnswer
-from tokenopen.storage.policy import encode_json
+from tokenopen.storage.policy import decode_json, encode_json
 
 REFUND_REASON: Final = "The call was answered with an error of the service."
 _HOUR_MS: Final = 3_600_000
@@ -45,6 +46,9 @@ class Concerned:
     # Of workers that ask for admission.
     workers: Sequence[str]
     claims: Sequence[tuple[str, str, str]]
+    # Of (account, group), where the terms of a call limit tokens, or calls at the same time.
+    token_windows: Sequence[tuple[str, str]]
+    crowds: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +72,7 @@ def rows_concerned(batch: Batch) -> Concerned:
     facts = resolving + [item.facts for item in batch.admissions]
     # Admissions are new calls, unless an earlier try may have written them.
     look_up = facts if batch.repeated else resolving
+    admitting = [item.facts for item in batch.admissions]
     return Concerned(
         accounts=list({fact.account_id for fact in facts}),
         keys=list({fact.key_id for fact in facts}),
@@ -81,6 +86,20 @@ def rows_concerned(batch: Batch) -> Concerned:
             )
             if fact.claim is not None
         ],
+        token_windows=list(
+            {
+                (fact.account_id, fact.group_id)
+                for fact in facts
+                if fact.terms.limits.tokens_per_minute is not None
+            }
+        ),
+        crowds=list(
+            {
+                (fact.account_id, fact.group_id)
+                for fact in admitting
+                if fact.terms.limits.concurrent_calls is not None
+            }
+        ),
     )
 
 
@@ -169,7 +188,8 @@ def window_rows(books: Books, touched: Touched) -> list[tuple[Any, ...]]:
 def call_rows(admitted: Iterable[AdmittedCall]) -> list[tuple[Any, ...]]:
     """Return, of each new call, id, account_id, user_id, key_id, group_id, group_revision_id, entitlement_id,
     model, price_revision_id, surface, stream, worker_id, hold, multiplier_ppm, multiplier_rule,
-    requests_per_minute, requests_per_day, day_ordinal, admitted_at_ms; the rest begins at nothing.
+    requests_per_minute, requests_per_day, tokens_per_minute, concurrent_calls, day_ordinal, admitted_at_ms;
+    the rest begins at nothing.
     """
     return [_call_row(item, answer) for item, answer in admitted]
 
@@ -194,6 +214,8 @@ def _call_row(item: Admission, answer: Admitted) -> tuple[Any, ...]:
         terms.multiplier_rule,
         terms.limits.requests_per_minute,
         terms.limits.requests_per_day,
+        terms.limits.tokens_per_minute,
+        terms.limits.concurrent_calls,
         answer.day_ordinal,
         answer.admitted_at_ms,
     )
@@ -351,3 +373,27 @@ def released_rows(resolved: Iterable[ResolvedCall]) -> list[tuple[Any, ...]]:
 def replayed_rows(touched: Touched) -> list[tuple[Any, ...]]:
     """Return replayed_at_ms, account_id, key_id, idempotency_key of each reply that is given again first."""
     return [(at_ms, *names) for names, at_ms in touched.replayed.items()]
+
+
+def token_windows(concerned: Concerned, rows: Iterable[Row]) -> dict[tuple[str, str], TokenWindow]:
+    """From account_id, group_id, counts; those that have no row yet are empty."""
+    stored = {(row[0], row[1]): row[2] for row in rows}
+    return {
+        names: TokenWindow({int(second): tokens for second, tokens in decode_json(stored[names]).items()})
+        if names in stored
+        else TokenWindow()
+        for names in concerned.token_windows
+    }
+
+
+def open_calls(concerned: Concerned, rows: Iterable[Row]) -> dict[tuple[str, str], int]:
+    """From account_id, group_id and how many calls are open; those that have none are not among the rows."""
+    return {**dict.fromkeys(concerned.crowds, 0), **{(row[0], row[1]): row[2] for row in rows}}
+
+
+def token_window_rows(books: Books, touched: Touched) -> list[tuple[Any, ...]]:
+    """Return counts, account_id, group_id of each token window that was changed."""
+    return [
+        (encode_json({str(second): tokens for second, tokens in window.counts.items()}), *names)
+        for names, window in ((names, books.token_windows[names]) for names in touched.token_windows)
+    ]
