@@ -44,7 +44,7 @@ _PORT_FIRST: Final = 20_000
 _WHOLE_REPLY_TIMEOUT_S: Final = 10
 _START_S: Final = (0.1, 1.2)
 _HOLDS_TIMEOUT_S: Final = 20
-_KEYS: Final = {
+KEYS: Final = {
     "open-1": KeySetup(group="open", owner="ada", share=6),
     "open-2": KeySetup(group="open", owner="ada", share=5),
     "paced": KeySetup(group="paced", owner="ada", share=4),
@@ -52,8 +52,17 @@ _KEYS: Final = {
     "poor": KeySetup(group="open", owner="bob", share=2),
 }
 # Bob has so little that calls are refused for it again and again, while others hold the rest.
-_CREDIT: Final = {"ada": "1000", "bob": "0.01"}
+CREDIT: Final = {"ada": "1000", "bob": "0.01"}
 _KINDS: Final = ("at any moment", "as a reply was whole", "at any moment, then while starting")
+
+
+def groups_with(requests_per_minute: int, requests_per_day: int) -> dict[str, GroupSetup]:
+    """Return the groups that the keys belong to: one without limits, one with each."""
+    return {
+        "open": GroupSetup(multiplier="0.8"),
+        "paced": GroupSetup(multiplier="1.0", requests_per_minute=requests_per_minute),
+        "daily": GroupSetup(multiplier="0.333333", requests_per_day=requests_per_day),
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,13 +95,9 @@ def run_trial(options: Options, directory: Path, *, say: Callable[[str], None]) 
         platform = Platform(server, simulator)
         trial = Trial(
             platform,
-            groups={
-                "open": GroupSetup(multiplier="0.8"),
-                "paced": GroupSetup(multiplier="1.0", requests_per_minute=options.requests_per_minute),
-                "daily": GroupSetup(multiplier="0.333333", requests_per_day=options.requests_per_day),
-            },
-            keys=_KEYS,
-            credit=_CREDIT,
+            groups=groups_with(options.requests_per_minute, options.requests_per_day),
+            keys=KEYS,
+            credit=CREDIT,
         )
         load, killed = asyncio.run(_kill_under_load(options, trial, server, data_dir, result, say))
         try:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from tests.cli.demo_trace import demo_trace_text
-from tests.fakes.upstream import FakeReply
+from tests.fakes.upstream import FakeReply, sent_bytes
 from tokenopen.cli.replay_summary import RowResult, Summary, percentile, print_summary
 from tokenopen.cli.replay_trace import (
     DEMO_TRACE,
@@ -62,7 +62,7 @@ class AnsweringUpstream:
             await asyncio.sleep(self.delay_s)
         finally:
             self.running -= 1
-        answer = self._answer(json.loads(request.body))
+        answer = self._answer(json.loads(sent_bytes(request)))
         if isinstance(answer, Exception):
             raise answer
         return answer

@@ -44,6 +44,12 @@ def client(platform: Platform, key: str) -> Iterator[Any]:
         yield client
 
 
+def error_of(error: anthropic.APIStatusError) -> Any:
+    """Return the error object of a refusal's body."""
+    assert isinstance(error.body, dict)
+    return error.body["error"]
+
+
 def receipt_of(platform: Platform, key: str, call_id: str) -> Any:
     """Return a call's receipt, once the call has ended."""
     deadline = time.monotonic() + 10
@@ -172,7 +178,7 @@ def test_counting_tokens_is_free_but_counts_as_a_request(platform: Platform, cli
     counting.messages.count_tokens(model=MODEL, messages=MESSAGES)
     with pytest.raises(anthropic.RateLimitError) as limited:
         counting.messages.count_tokens(model=MODEL, messages=MESSAGES)
-    assert limited.value.body["error"]["code"] == "tpd_exceeded"
+    assert error_of(limited.value)["code"] == "tpd_exceeded"
     with pytest.raises(anthropic.BadRequestError, match=r"/v1/chat/completions"):
         client.messages.count_tokens(model="small", messages=MESSAGES)
 
@@ -256,7 +262,7 @@ def test_the_providers_errors_are_the_callers_or_the_operators(
         client.messages.create(
             model=MODEL, messages=MESSAGES, max_tokens=4, extra_body={"simulate": {"status": status}}
         )
-    assert error.value.body["error"]["type"] == kind
+    assert error_of(error.value)["type"] == kind
     assert error.value.status_code == (400 if status == 400 else 503 if status == 429 else 502)
 
 

@@ -14,8 +14,11 @@ from typing import Any
 
 import httpx
 import pytest
-from trials.crash_check import Asked, check_end, read_books, read_log
-from trials.crash_load import Load, Trial
+from trials.books import read_log, read_sqlite_books
+from trials.check import Asked, check_end
+from trials.crash import CREDIT, KEYS, groups_with
+from trials.load import Load
+from trials.setup import Trial
 
 from tests.e2e.mounting import mounted
 from tests.e2e.running import Platform, Server
@@ -190,14 +193,14 @@ def test_under_load_on_a_disk_that_fills_up_again_and_again_no_reply_is_given_aw
         Server(disk) as server,
     ):
         platform = Platform(server, simulator)
-        trial = Trial(platform, requests_per_minute=100, requests_per_day=100)
+        trial = Trial(platform, groups=groups_with(100, 100), keys=KEYS, credit=CREDIT)
         load = asyncio.run(fill_under_load(trial, server.url, disk))
         for user_id in trial.users.values():
             platform.wait_until_nothing_is_held(user_id)
         platform.audit()
         platform.admin.close()
         assert server.stop() == 0
-        books = read_books(disk, tmp_path / "books")
+        books = read_sqlite_books(disk, tmp_path / "books")
         assert '"level": "error"' not in server.log_path.read_text()
     asked = read_log(provider_log, Asked)
     assert list(check_end(trial.plan, load.seen, asked, books, paid_in=load.paid_in)) == []
@@ -209,7 +212,7 @@ def test_under_load_on_a_disk_that_fills_up_again_and_again_no_reply_is_given_aw
 
 async def fill_under_load(trial: Trial, url: str, disk: Path) -> Load:
     """Run the load while the disk is full for two seconds, three times."""
-    load = Load(trial, url, seed=1, callers=20)
+    load = Load(trial, [url], seed=1, callers=20, topped_up="bob", one_call_a_connection=True)
     for _ in range(3):
         await asyncio.sleep(1.5)
         with full(disk):

@@ -6,6 +6,12 @@ from collections.abc import Sequence
 from tokenopen.ports.upstream import NotReached, UpstreamReply, UpstreamRequest
 
 
+def sent_bytes(request: UpstreamRequest) -> bytes:
+    """Return the body of a request that is held in memory as a whole."""
+    assert isinstance(request.body, bytes)
+    return request.body
+
+
 class FakeReply:
     """A reply whose body comes whole."""
 

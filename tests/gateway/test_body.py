@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from tests.fakes.asgi_caller import AsgiCaller
+from tests.fakes.upstream import sent_bytes
 from tests.gateway.replies import ask, ask_stream, whole_json
 from tests.gateway.world import CHAT, EMBEDDING_MODEL, EMBEDDINGS, World, bearer, refusal
 from tokenopen.api import request_body
@@ -107,7 +108,7 @@ async def test_what_is_not_known_here_survives_byte_for_byte(world: World) -> No
     )
     world.upstream.will(whole_json())
     assert (await world.call(body)).status == 200
-    sent = world.upstream.requests[0].body
+    sent = sent_bytes(world.upstream.requests[0])
     assert b'{"b": 1.50, "a": [1e3, "\\u00e9"]}' in sent
     assert b'[{"role": "user", "content": "hi", "x": null}]' in sent
     assert b"12345678901234567890" in sent
@@ -116,7 +117,7 @@ async def test_what_is_not_known_here_survives_byte_for_byte(world: World) -> No
 
 async def test_a_stream_asks_the_provider_for_usage_and_keeps_the_callers_options(world: World) -> None:
     await world.call(ask_stream(stream_options={"include_obfuscation": False, "include_usage": False}))
-    sent = msgspec.json.decode(world.upstream.requests[0].body)
+    sent = msgspec.json.decode(sent_bytes(world.upstream.requests[0]))
     assert sent["stream_options"] == {"include_obfuscation": False, "include_usage": True}
 
 

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from tests.fakes.asgi_caller import AsgiCaller
+from tests.fakes.upstream import sent_bytes
 from tests.gateway.replies import INPUT_TOKENS, OUTPUT_TOKENS, ask, ask_stream, whole_json, whole_stream
 from tests.gateway.world import MODEL_MAX_OUTPUT, World, credits_of, price, refusal
 from tokenopen.core.estimate import HIDDEN_PROMPT_UNITS
@@ -33,7 +34,7 @@ def hold_of(body: dict[str, object], output: int) -> int:
 
 def sent_fields(world: World) -> dict[str, object]:
     """Return the last body that went to the provider."""
-    fields: dict[str, object] = msgspec.json.decode(world.upstream.requests[-1].body)
+    fields: dict[str, object] = msgspec.json.decode(sent_bytes(world.upstream.requests[-1]))
     return fields
 
 

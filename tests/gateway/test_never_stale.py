@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from tests.fakes.scripted_upstream import Script
+from tests.fakes.upstream import sent_bytes
 from tests.gateway.changes import (
     CHANGES,
     CHARGED,
@@ -84,7 +85,7 @@ async def test_upstreams_as_they_are_now_get_the_next_call(world: World) -> None
     request = world.upstream.requests[-1]
     assert request.url == "https://elsewhere.example.com/api/chat/completions"
     assert (b"authorization", b"Bearer another-credential") in request.headers
-    assert b'"model":"renamed"' in request.body
+    assert b'"model":"renamed"' in sent_bytes(request)
 
 
 async def test_settings_as_they_are_now_are_in_the_next_refusal(world: World) -> None:

@@ -86,5 +86,5 @@ class Outcome:
     flag: str | None = None
     first_byte_ms: int | None = None
     duration_ms: int | None = None
-    # Ids of what the provider keeps from the reply (storage/provider_object.py), recorded with the resolution.
+    # Ids of what the provider keeps from the reply (storage/provider_object.py), recorded with it.
     created_ids: Sequence[str] = ()

@@ -4,7 +4,7 @@ from sqlalchemy import BigInteger, Column, Table
 
 from tokenopen.storage.schema_base import Text, metadata
 
-# Which account's call made what a provider keeps (storage/provider_object.py), and the upstream that holds it.
+# Whose call made what a provider keeps (storage/provider_object.py), and the upstream that holds it.
 provider_objects = Table(
     "provider_objects",
     metadata,
