@@ -237,9 +237,9 @@ async def _usage_lost(tx: Transaction) -> int:
     return await tx.execute(update(calls).values(usage=None).where(calls.c.id == await _settled(tx)))
 
 
-def _limit(column: str, limit: int = 3) -> Callable[[Transaction], Awaitable[int]]:
+def _limit(column: str) -> Callable[[Transaction], Awaitable[int]]:
     async def plant(tx: Transaction) -> int:
-        return await tx.execute(update(calls).values({column: limit}).where(calls.c.state == "settled"))
+        return await tx.execute(update(calls).values({column: 3}).where(calls.c.state == "settled"))
 
     return plant
 
@@ -303,7 +303,6 @@ def _beyond_credit_limit(tx: Transaction) -> Awaitable[int]:
         ("I9", _limit("requests_per_day")),
         ("I9", _limit("requests_per_minute")),
         ("I9", _limit("tokens_per_minute")),
-        ("I9", _limit("concurrent_calls", 0)),
         ("I10", _absorbed_off),
         ("I10", _usage_off),
         ("I10", _voided_with_charge),
