@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup assets demo test test-fast test-postgresql trial-crash trial-cluster trial-limits trial-postgresql-versions bench-cluster check format lock clean
+.PHONY: help setup assets demo test test-fast test-postgresql trial-crash trial-cluster trial-limits trial-clients trial-postgresql-versions bench-cluster check format lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 20
 
@@ -63,6 +63,9 @@ trial-cluster: $(VENV)/.dev ## hurt 4 workers on PostgreSQL under load, then che
 
 trial-limits: $(VENV)/.dev ## five times 1 to 6,000 requests a minute offered to 8 workers; takes 3 minutes or more
 	$(BIN)/python -m trials.limits $(if $(POSTGRESQL),--postgresql $(POSTGRESQL))
+
+trial-clients: $(VENV)/.dev ## google-genai, LangChain, LiteLLM and the openai npm package against a real server; CLIENTS="litellm"
+	$(BIN)/python -m trials.clients $(CLIENTS)
 
 trial-postgresql-versions: $(VENV)/.dev ## contract suite and exactness tests on PostgreSQL 15 (Debian's), 16 and 18; VERSIONS="16 18"
 	$(BIN)/python -m trials.postgresql_versions $(VERSIONS)
