@@ -1,7 +1,8 @@
 """``make trial-clients``: install each client where it is alone, let it call a real server, print a table.
 
-Arguments name the clients, all where none is named. An environment is made anew where its lock file has changed.
-The scripts know nothing of the platform but an address and keys; the provider behind it is the simulated one.
+Arguments name the clients, all where none is named. An environment is made anew where its lock file has
+changed. The scripts know nothing of the platform but an address and keys; the provider behind it is the
+simulated one.
 """
 
 import hashlib
