@@ -13,6 +13,7 @@ from tests.fakes.scripted_upstream import EVENT_STREAM, Script
 from tests.gateway.replies import event
 from tests.gateway.world import MODEL, World, bearer, refusal, until
 from tokenopen.core.money import NANO_PER_CREDIT, Nanocredits
+from tokenopen.gateway import reply as gateway_reply
 from tokenopen.ports.storage import Batch
 from tokenopen.ports.upstream import ReplyBroken
 
@@ -306,3 +307,28 @@ async def test_a_ranking_by_tokens(world: World) -> None:
     await world.call({"model": MODEL, "query": "q", "documents": ["a"]}, path=RERANK)
     assert await usage_of(world) == {"input": 70}
     assert await world.charges() == [140_000]
+
+
+async def test_a_reply_of_geminis_too_large_to_collect_is_charged_by_its_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway_reply, "COLLECTED_BYTES_MAX", 100)
+    await price(world, input=2, output=5, image_output=40)
+    await world.change_upstream({"provider": "gemini"})
+    report = {
+        "promptTokenCount": 10,
+        "candidatesTokenCount": 1_290,
+        "totalTokenCount": 1_300,
+        "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 1_290}],
+    }
+    image = {"inlineData": {"mimeType": "image/png", "data": "A" * 500}}
+    reply = msgspec.json.encode(
+        {"candidates": [{"content": {"parts": [image]}, "finishReason": "STOP"}], "usageMetadata": report}
+    )
+    world.upstream.will(Script(body=[reply[:300], reply[300:]]))
+    path = f"/v1beta/models/{MODEL}:generateContent"
+    config = {"responseModalities": ["IMAGE"]}
+    caller = await world.call({"contents": "A cat", "generationConfig": config}, path=path)
+    assert caller.body == reply
+    assert await usage_of(world) == {"input": 10, "image_output": 1_290}
+    assert await world.charges() == [(10 * 2 + 1_290 * 40) * 1_000]

@@ -25,6 +25,8 @@ COLLECTED_BYTES_MAX: Final = 32 * 1024 * 1024
 END_BYTES: Final = 64 * 1024
 REJECTION_BYTES_MAX: Final = 1024 * 1024
 SETTLE_TIMEOUT_S: Final = 30
+# Everybody's, and Gemini's.
+_USAGE_NAMES: Final = (b"usage", b"usageMetadata")
 _BINARY_TYPES: Final = (b"audio/", b"video/", b"image/", b"application/octet-stream")
 
 
@@ -169,7 +171,7 @@ def _known_before(relay: Relay, beginning: bytes) -> Usage | None:
 
 def _usage_at_end(end: bytes) -> bytes | None:
     """Return a reply of nothing but the usage that the end of a large one reports; None where it has none."""
-    at = end.rfind(b'"usage"')
+    at, name = max((end.rfind(b'"%b"' % name), name) for name in _USAGE_NAMES)
     colon = end.find(b":", at)
     if at < 0 or colon < 0:
         return None
@@ -177,4 +179,4 @@ def _usage_at_end(end: bytes) -> bytes | None:
         usage, _ = json.JSONDecoder().raw_decode(end[colon + 1 :].decode(errors="replace").lstrip())
     except ValueError:
         return None
-    return json.dumps({"usage": usage}).encode()
+    return json.dumps({name.decode(): usage}).encode()
