@@ -262,6 +262,42 @@ async def test_a_credit_limit_is_never_below_what_is_spent_and_held(
     assert (changed["credit_limit"], changed["spent"], changed["held"]) == ("2.500000001", "2", "0.500000001")
 
 
+async def test_a_key_is_rotated_with_an_overlap(user_client: Client, clock: MovableClock) -> None:
+    key = await _create(user_client, credit_limit="5")
+    path = f"/api/me/keys/{key['id']}"
+    rotated = await user_client.post(f"{path}/rotate", json={"overlap_seconds": 60})
+    new = rotated.json()
+    assert rotated.status_code == 200
+    assert new["key"] != key["key"]
+    assert new["last_four"] == new["key"][-4:]
+    assert new["former_secret_until"] == "2026-06-01T12:01:00Z"
+    same = ("id", "name", "group", "credit_limit", "spent", "created_at")
+    assert {name: new[name] for name in same} == {name: key[name] for name in same}
+    shown = (await user_client.get(path)).json()
+    assert "key" not in shown
+    clock.move(seconds=60)
+    assert (await user_client.get(path)).json()["former_secret_until"] is None
+    assert (await user_client.post(f"{path}/rotate")).json()["former_secret_until"] == "2026-06-02T12:01:00Z"
+    for seconds in (-1, 30 * 24 * 3600 + 1, "60"):
+        answer = await user_client.post(f"{path}/rotate", json={"overlap_seconds": seconds})
+        refusal(answer, 400, "invalid_request")
+    await user_client.post(f"{path}/revoke")
+    refusal(await user_client.post(f"{path}/rotate"), 409, "conflict")
+
+
+async def test_a_rotation_is_in_the_audit_log_without_any_secret(
+    user_client: Client, admin_client: Client
+) -> None:
+    key = await _create(user_client)
+    new = (await user_client.post(f"/api/me/keys/{key['id']}/rotate")).json()
+    log = (await admin_client.get("/api/admin/audit-log?limit=200")).json()["data"]
+    [entry] = [entry for entry in log if entry["action"] == "api_key.rotate"]
+    assert entry["subject_id"] == key["id"]
+    assert (entry["before"]["last_four"], entry["after"]["last_four"]) == (key["last_four"], new["last_four"])
+    assert key["key"] not in str(entry)
+    assert new["key"] not in str(entry)
+
+
 async def test_another_s_key_is_not_there(user_client: Client, other_client: Client) -> None:
     key = await _create(user_client)
     path = f"/api/me/keys/{key['id']}"
@@ -269,6 +305,7 @@ async def test_another_s_key_is_not_there(user_client: Client, other_client: Cli
         await other_client.get(path),
         await other_client.patch(path, json={"name": "mine"}),
         await other_client.post(f"{path}/revoke"),
+        await other_client.post(f"{path}/rotate"),
     ):
         refusal(answer, 404, "not_found")
     assert (await other_client.get("/api/me/keys")).json()["data"] == []

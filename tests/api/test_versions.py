@@ -172,6 +172,7 @@ CHANGES: Mapping[Route, Change] = {
     ("DELETE", "/api/admin/users/{user_id}/entitlements/{slug}"): Change(raises="account", prepare=_entitled),
     ("POST", "/api/me/keys"): Change(raises="account", body={"name": "key"}),
     ("PATCH", "/api/me/keys/{key_id}"): Change(raises="account", prepare=_key, body={"state": "disabled"}),
+    ("POST", "/api/me/keys/{key_id}/rotate"): Change(raises="account", prepare=_key),
     ("POST", "/api/me/keys/{key_id}/revoke"): Change(raises="account", prepare=_key),
     ("POST", "/api/admin/users/{user_id}/keys"): Change(
         raises="account", prepare=_user, body={"name": "key"}
@@ -179,6 +180,7 @@ CHANGES: Mapping[Route, Change] = {
     ("PATCH", "/api/admin/keys/{key_id}"): Change(
         raises="account", prepare=_key, body={"models": ["gpt-4o"]}
     ),
+    ("POST", "/api/admin/keys/{key_id}/rotate"): Change(raises="account", prepare=_key),
     ("POST", "/api/admin/keys/{key_id}/revoke"): Change(raises="account", prepare=_key),
 }
 

@@ -125,3 +125,12 @@ async def test_a_user_cannot_give_themselves_credit(user_cli: Cli) -> None:
 async def test_the_address_that_was_named_is_the_one_to_call(cli: Cli) -> None:
     ran = await cli("keys", "create", "--name", "x", "--url", "https://ai.example.com")
     assert "export OPENAI_BASE_URL=https://ai.example.com/v1" in ran.out
+
+
+async def test_a_key_is_rotated_and_its_new_secret_printed_once(cli: Cli) -> None:
+    created = (await cli("keys", "create", "--name", "a", "--json")).json
+    ran = await cli("keys", "rotate", created["id"], "--overlap-seconds", "60")
+    assert ran.line("Former secret works until") == "2026-06-01 12:01:00 UTC"
+    assert "export OPENAI_API_KEY=sk-to-" in ran.out
+    assert created["key"] not in ran.out
+    assert (await cli("keys", "rotate", created["id"], "--json")).json["key"].startswith("sk-to-")

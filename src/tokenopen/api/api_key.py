@@ -58,6 +58,12 @@ class ApiKeyPatch(PatchBody):
     state: Literal["active", "disabled"] = UNCHANGED
 
 
+class RotationIn(Body):
+    """A new secret for a key: for how long the one it has now works on, at most 30 days."""
+
+    overlap_seconds: Annotated[int, Field(ge=0, le=30 * 24 * 3600)] = 24 * 3600
+
+
 class ApiKeyQuery(PageQuery):
     """Whose keys are asked for: ``user`` is an id, ``group`` a slug."""
 
@@ -69,6 +75,7 @@ class ApiKeyOut(LimitsOut):
     """A key with what its group means to its owner now; ``held`` is reserved for running calls.
 
     The limits stand here under the names that a group has them by, and together as ``limits``.
+    ``former_secret_until`` is set while the secret from before a rotation works beside the new one.
     """
 
     id: str
@@ -93,10 +100,11 @@ class ApiKeyOut(LimitsOut):
     last_used_at: InstantOut | None
     created_at: InstantOut
     revoked_at: InstantOut | None
+    former_secret_until: InstantOut | None
 
 
 class CreatedApiKeyOut(ApiKeyOut):
-    """A new key: the one time that its secret is shown."""
+    """A new key, or a key with a new secret: the one time that it is shown."""
 
     key: str
 
@@ -127,6 +135,7 @@ def _fields(view: ApiKeyView) -> dict[str, Any]:
         "last_used_at": view.last_used_at_ms,
         "created_at": view.created_at_ms,
         "revoked_at": view.revoked_at_ms,
+        "former_secret_until": view.former_until_ms,
     }
 
 
@@ -168,6 +177,21 @@ async def _update(
     return _show(view)
 
 
+async def _rotate(
+    services: Services, actor: Actor, key_id: str, account_id: str | None, body: RotationIn | None
+) -> CreatedApiKeyOut:
+    async with services.storage.write() as tx:
+        key, view = await control.rotate_api_key(
+            tx,
+            actor,
+            key_id,
+            account_id=account_id,
+            overlap_seconds=(body or RotationIn()).overlap_seconds,
+            hashing_key=services.hashing_key,
+        )
+    return CreatedApiKeyOut(key=key, **_fields(view))
+
+
 async def _revoke(services: Services, actor: Actor, key_id: str, account_id: str | None) -> ApiKeyOut:
     async with services.storage.write() as tx:
         view = await control.revoke_api_key(tx, actor, key_id, account_id=account_id)
@@ -202,6 +226,14 @@ async def update_my_key(
 ) -> ApiKeyOut:
     """Change one of one's own keys, its group too; the secret stays and the very next call is bound."""
     return await _update(services, actor, key_id, actor.account_id, body)
+
+
+@router.post("/api/me/keys/{key_id}/rotate")
+async def rotate_my_key(
+    services: CurrentServices, actor: CurrentUser, key_id: str, body: RotationIn | None = None
+) -> CreatedApiKeyOut:
+    """Give one of one's own keys a new secret, in this answer only; the old one works on for a while."""
+    return await _rotate(services, actor, key_id, actor.account_id, body)
 
 
 @router.post("/api/me/keys/{key_id}/revoke")
@@ -252,6 +284,14 @@ async def update_key(
 ) -> ApiKeyOut:
     """Change anybody's key; its group has to be open to its owner."""
     return await _update(services, actor, key_id, None, body)
+
+
+@router.post("/api/admin/keys/{key_id}/rotate")
+async def rotate_key(
+    services: CurrentServices, actor: Administrator, key_id: str, body: RotationIn | None = None
+) -> CreatedApiKeyOut:
+    """Give anybody's key a new secret, in this answer only; the old one works on for a while."""
+    return await _rotate(services, actor, key_id, None, body)
 
 
 @router.post("/api/admin/keys/{key_id}/revoke")

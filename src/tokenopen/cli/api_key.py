@@ -13,7 +13,7 @@ from tokenopen.cli.command import LIMIT, Cursor, Limit, Session, command
 from tokenopen.cli.output import facts, instant_text, limits_facts, multipliers_text, table
 from tokenopen.core.group import matches_any
 
-app = typer.Typer(help="API keys: create, list, change, revoke.", no_args_is_help=True)
+app = typer.Typer(help="API keys: create, list, change, rotate, revoke.", no_args_is_help=True)
 
 _EXAMPLE_MODEL: Final = "gpt-4o-mini"
 
@@ -71,6 +71,7 @@ def _one(key: Json) -> RenderableType:
             "Credit limit": key["credit_limit"] or "none",
             "Spent": key["spent"],
             "Expires": instant_text(key["expires_at"]),
+            "Former secret works until": instant_text(key["former_secret_until"]),
             "Last used": instant_text(key["last_used_at"]),
             "State": key["state"],
         }
@@ -240,6 +241,23 @@ def change(
     }
     body |= {field: None for field, wanted in cleared.items() if wanted}
     session.show(session.client.patch(_path(session, key), body), _one)
+
+
+@command(app, "rotate")
+def rotate(
+    session: Session,
+    key: KeyId,
+    overlap_seconds: Annotated[
+        int | None,
+        typer.Option("--overlap-seconds", help="For how long the old secret works on; a day unless named."),
+    ] = None,
+) -> None:
+    """Give a key a new secret, printed this once; the old one works on for a while."""
+    body = option.given(overlap_seconds=overlap_seconds)
+    answer = session.client.post(_path(session, key, "rotate"), body)
+    session.show(answer, _one)
+    if not session.as_json:
+        session.say(f"\nShown once; keep it:\n\n  export OPENAI_API_KEY={answer.data['key']}")
 
 
 @command(app, "revoke")

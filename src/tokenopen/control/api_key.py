@@ -65,6 +65,12 @@ class ApiKeyView:
     last_used_at_ms: int | None
     created_at_ms: int
     revoked_at_ms: int | None
+    # Until when the secret from before the last rotation works; None where none does.
+    former_until_ms: int | None = None
+
+
+def _still(until_ms: int | None, now_ms: int) -> int | None:
+    return until_ms if until_ms is not None and now_ms < until_ms else None
 
 
 async def _views(tx: Transaction, rows: Sequence[Row]) -> Sequence[ApiKeyView]:
@@ -85,6 +91,7 @@ async def _views(tx: Transaction, rows: Sequence[Row]) -> Sequence[ApiKeyView]:
             last_used_at_ms=row["last_used_at_ms"],
             created_at_ms=row["created_at_ms"],
             revoked_at_ms=row["revoked_at_ms"],
+            former_until_ms=_still(row["former_until_ms"], tx.now_ms),
         )
         for row in rows
     ]
@@ -276,6 +283,46 @@ def _refuse_limit_below_use(before: ApiKeyView, after: ApiKey) -> None:
             param="credit_limit",
             lowest=format_amount(lowest),
         )
+
+
+async def rotate_api_key(
+    tx: Transaction,
+    actor: Actor,
+    key_id: str,
+    *,
+    account_id: str | None,
+    overlap_seconds: int,
+    hashing_key: bytes,
+) -> tuple[str, ApiKeyView]:
+    """Give a key a new secret and return it, this once; the one it had works on for ``overlap_seconds``.
+
+    Id, group, limits and what was spent stay. A secret from before an earlier rotation ends at once.
+    Refuses NotFound, and Conflict for a revoked key.
+    """
+    before = await _lock_api_key(tx, actor, key_id, account_id=account_id)
+    if before.key.state == "revoked":
+        raise Conflict(f"API key {before.key.name} has been revoked. Create a new one.")
+    secret = generate_key(API_KEY_PREFIX, secrets.choice)
+    after = replace(before.key, last_four=secret[-4:])
+    former_until_ms = tx.now_ms + overlap_seconds * 1000
+    await storage.replace_secret(
+        tx,
+        after,
+        public_id=public_id_of(secret),
+        key_hash=hash_key(secret, hashing_key),
+        former_until_ms=former_until_ms,
+    )
+    await bump_account_version(tx, after.account_id)
+    await record_change(
+        tx,
+        actor,
+        action="api_key.rotate",
+        subject_kind="api_key",
+        subject_id=after.id,
+        before=_describe(before.key, before.terms.group),
+        after={**_describe(after, before.terms.group), "former_until_ms": former_until_ms},
+    )
+    return secret, await find_api_key(tx, actor, key_id, account_id=account_id)
 
 
 async def revoke_api_key(tx: Transaction, actor: Actor, key_id: str, *, account_id: str | None) -> ApiKeyView:

@@ -42,6 +42,8 @@ class ApiKey:
     allowed_ips: Sequence[str] | None
     credit_limit: Nanocredits | None
     expires_at_ms: int | None
+    # Set where a caller came with the secret from before a rotation: until when that works.
+    former_until_ms: int | None = None
 
     def narrows_away(self, model: str) -> bool:
         """Tell whether the key itself excludes a model that its group may allow."""

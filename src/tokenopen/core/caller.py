@@ -39,7 +39,7 @@ class Caller:
 
     def valid_until_ms(self, now_ms: int) -> int | None:
         """Return the earliest coming instant at which anything here changes by itself, or None."""
-        instants = [self.key.expires_at_ms, self.group.next_change_ms(now_ms)]
+        instants = [self.key.expires_at_ms, self.key.former_until_ms, self.group.next_change_ms(now_ms)]
         instants += [entitlement.expires_at_ms for entitlement in self.entitlements]
         return min(
             (instant for instant in instants if instant is not None and instant > now_ms), default=None
@@ -72,6 +72,8 @@ def refuse_caller(caller: Caller, *, now_ms: int, address: str) -> Refusal | Non
         )
     if key.expires_at_ms is not None and now_ms >= key.expires_at_ms:
         return ApiKeyExpired(f"API key {key.name} (…{key.last_four}) has expired. Create a new one.")
+    if key.former_until_ms is not None and now_ms >= key.former_until_ms:
+        return ApiKeyExpired(f"API key {key.name} has a new secret (…{key.last_four}). Use that one.")
     if caller.account_state == "suspended":
         return AccountSuspended("This account is suspended. Ask the administrator of this service.")
     if group.state == "archived":

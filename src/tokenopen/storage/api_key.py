@@ -14,7 +14,8 @@ Row = Mapping[str, Any]
 
 
 def _rows() -> Select[Any]:
-    columns = [column for column in api_keys.c if column is not api_keys.c.key_hash]
+    secret = (api_keys.c.key_hash, api_keys.c.former_key_hash)
+    columns = [column for column in api_keys.c if all(column is not hidden for hidden in secret)]
     return select(*columns, users.c.email.label("user_email")).join(users, users.c.id == api_keys.c.user_id)
 
 
@@ -55,6 +56,23 @@ async def update_api_key(tx: Transaction, key: ApiKey) -> None:
     if key.state == "revoked":
         values["revoked_at_ms"] = tx.now_ms
     await tx.execute(update(api_keys).where(api_keys.c.id == key.id).values(**values))
+
+
+async def replace_secret(
+    tx: Transaction, key: ApiKey, *, public_id: str, key_hash: bytes, former_until_ms: int
+) -> None:
+    """Give a key a new secret; the one it had until now works until an instant, the one before no more."""
+    await tx.execute(
+        update(api_keys)
+        .where(api_keys.c.id == key.id)
+        .values(
+            former_key_hash=api_keys.c.key_hash,
+            former_until_ms=former_until_ms,
+            public_id=public_id,
+            key_hash=key_hash,
+            last_four=key.last_four,
+        )
+    )
 
 
 async def find_api_key(tx: Transaction, key_id: str) -> Row | None:

@@ -2,10 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from tokenopen.core.admission import STALE, Stale
 from tokenopen.core.api_key import ApiKey
@@ -179,7 +180,7 @@ async def find_caller(tx: Transaction, key_hash: bytes, catalog: Catalog) -> Cal
     row = await tx.fetch_one(
         select(keys, accounts.c.state.label("account_state"), accounts.c.version.label("account_version"))
         .join(accounts, accounts.c.id == keys.c.account_id)
-        .where(keys.c.key_hash == key_hash)
+        .where(or_(keys.c.key_hash == key_hash, keys.c.former_key_hash == key_hash))
     )
     if row is None:
         return None
@@ -187,8 +188,11 @@ async def find_caller(tx: Transaction, key_hash: bytes, catalog: Catalog) -> Cal
     group = catalog.groups.get(row["group_id"])
     if group is None:
         return STALE
+    key = api_key_from_row(row)
+    if bytes(row["key_hash"]) != key_hash:
+        key = replace(key, former_until_ms=row["former_until_ms"])
     return Caller(
-        key=api_key_from_row(row),
+        key=key,
         account_state=row["account_state"],
         group=group,
         entitlements=tuple(decode_entitlement(entitlement) for entitlement in entitled),

@@ -127,6 +127,9 @@ api_keys = Table(
     Column("id", Text, primary_key=True),
     Column("public_id", Text, nullable=False, unique=True),
     Column("key_hash", LargeBinary, nullable=False, unique=True),
+    # The secret before the last rotation, and until when it works.
+    Column("former_key_hash", LargeBinary),
+    Column("former_until_ms", BigInteger),
     Column("last_four", Text, nullable=False),
     Column("account_id", Text, ForeignKey("accounts.id"), nullable=False, index=True),
     Column("user_id", Text, ForeignKey("users.id"), nullable=False),
@@ -144,6 +147,8 @@ api_keys = Table(
     Column("revoked_at_ms", BigInteger),
     postgresql_with=HOT,
 )
+
+Index("ix_api_keys_former_key_hash", api_keys.c.former_key_hash, unique=True)
 
 management_keys = Table(
     "management_keys",
