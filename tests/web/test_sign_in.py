@@ -174,6 +174,31 @@ async def test_a_session_that_was_planted_is_not_the_one_that_opens(
         assert not await is_signed_in(open_browser(token))
 
 
+async def test_signing_in_ends_the_session_that_the_browser_came_with(
+    open_browser: OpenBrowser, storage: Storage, ada: Actor, other_user: Actor
+) -> None:
+    before = await give_session(storage, other_user.user_id)
+    browser = open_browser(before)
+    answer = await send_form(browser, "/sign-in", on="/profile", email=ada.email, password=PASSWORD)
+    assert answer.status_code == 303
+    assert "ada@example.com" in (await browser.get("/profile")).text
+    assert not await is_signed_in(open_browser(before))
+
+
+async def test_a_password_that_changes_while_it_is_verified_opens_nothing(
+    visitor: Client, storage: Storage, ada: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Overtaken(Hashing):
+        async def verify(self, stored: str | None, password: str) -> passwords.Verified:
+            verified = await super().verify(stored, password)
+            await give_password(storage, ada.user_id, OTHER_PASSWORD)
+            return verified
+
+    monkeypatch.setattr(passwords, "HASHING", Overtaken(cheap_hasher()))
+    assert (await sign_in(visitor, ada.email)).status_code == 401
+    assert not await is_signed_in(visitor)
+
+
 async def test_signing_out_ends_the_session_not_only_the_cookie(
     open_browser: OpenBrowser, storage: Storage, ada: Actor
 ) -> None:
