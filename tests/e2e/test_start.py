@@ -24,6 +24,8 @@ from tokenopen.simulator.process import SimulatorProcess
 
 DATABASE_FILE = "tokenopen.sqlite3"
 START_TIMEOUT_S = 60
+LINK_LINE = re.compile(r"Become the administrator, once, within an hour:  (http://localhost:\d+/\S+)")
+FORM_TOKEN = re.compile(r'name="form_token" value="([0-9a-f]{64})"')
 KEY_LINE = re.compile(r"Management key, shown once:  (sk-mgmt-\S+)")
 
 
@@ -119,6 +121,25 @@ def test_the_first_start_prints_a_management_key_once_and_seeds_groups_and_model
         assert "sk-mgmt-" not in printed.read_text()
         assert "First start" not in printed.read_text()
         assert httpx.get(f"{url}/api/admin/groups", headers=headers).status_code == 200
+
+
+def test_the_first_start_s_link_makes_an_administrator_once(tmp_path: Path) -> None:
+    with printing_server(tmp_path / "data", ends_by=signal.SIGTERM) as (_, printed):
+        links = LINK_LINE.findall(printed.read_text())
+        assert len(links) == 1
+        with httpx.Client() as browser:
+            form = {
+                "form_token": FORM_TOKEN.findall(browser.get(links[0]).text)[0],
+                "email": "root@example.com",
+                "name": "Root",
+                "password": "mauve otter reads maps",
+            }
+            headers = {"Origin": str(httpx.URL(links[0]).join("/")).rstrip("/")}
+            assert browser.post(links[0], data=form, headers=headers).status_code == 303
+            assert "root@example.com" in browser.get(httpx.URL(links[0]).join("/profile")).text
+            assert browser.get(links[0]).status_code == 410
+    with printing_server(tmp_path / "data", ends_by=signal.SIGTERM) as (_, printed):
+        assert "administrator" not in printed.read_text()
 
 
 def test_a_first_start_with_an_admin_key_prints_none(tmp_path: Path) -> None:
