@@ -49,13 +49,19 @@ def test_as_many_as_the_limit_in_each_minute_are_no_violation() -> None:
         (admitted(0, 1, 61), [*map(answered, (0, 1, 40)), *refused(9)], "callers saw 3 calls within 60 s"),
         (admitted(0), [answered(0), *refused(9)], "1 calls admitted in the first 60 s"),
         (admitted(0, 1), [*map(answered, (0, 1)), *refused(7)], "only 9 calls were offered"),
-        (admitted(0, 1), [*map(answered, (0, 1)), *refused(7), answered(2, 503, "x")], "(503, 'x'): 1"),
-        (admitted(0, 1), [*map(answered, (0, 1, 61)), *refused(7)], "2 calls admitted, others were answered"),
+        (admitted(0, 1), [*map(answered, (0, 1)), *refused(7), answered(2, 502, "x")], "(502, 'x'): 1"),
+        (admitted(0, 1), [*map(answered, (0, 1, 61)), *refused(7)], "2 calls admitted, 3 were answered"),
     ],
 )
 def test_each_fault_is_found(calls: list[dict[str, Any]], seen: Sequence[Seen], says: str) -> None:
     violations = judge(2, calls, seen).violations
     assert any(says in violation for violation in violations), violations
+
+
+def test_a_busy_machine_is_no_violation_where_nobody_was_let_in_beyond_the_limit() -> None:
+    late = answered(2, 503, "storage_unavailable")
+    outcome = judge(2, admitted(0, 1), [answered(0), late, *refused(8)])
+    assert (outcome.violations, outcome.unavailable) == ([], 1)
 
 
 def test_a_window_of_sixty_seconds_holds_both_its_ends() -> None:
