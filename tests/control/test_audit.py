@@ -6,17 +6,13 @@ from collections.abc import Awaitable, Callable
 import pytest
 from sqlalchemy import delete, insert, select, update
 
-from tests.fakes.clock import MovableClock
-from tests.till_calls import TillCalls, start_calls
-from tokenopen.control.actor import Actor
+from tests.control.conftest import audited
+from tests.till_calls import TillCalls
 from tokenopen.control.audit import audit
-from tokenopen.control.audit_report import DRIFT_SHOWN_MAX, INVARIANTS, AuditReport
+from tokenopen.control.audit_report import DRIFT_SHOWN_MAX, INVARIANTS
 from tokenopen.control.entitlement import OwnTerms, put_entitlement
-from tokenopen.control.ledger import adjust, refund
-from tokenopen.core.money import Nanocredits
-from tokenopen.ports.storage import Storage, Transaction
+from tokenopen.ports.storage import Transaction
 from tokenopen.storage import schema
-from tokenopen.storage.sqlite import SqliteStorage
 
 accounts, api_keys, calls, entries = (
     schema.accounts,
@@ -24,29 +20,6 @@ accounts, api_keys, calls, entries = (
     schema.calls,
     schema.ledger_entries,
 )
-
-
-@pytest.fixture
-async def till(storage: SqliteStorage, clock: MovableClock, administrator: Actor, user: Actor) -> TillCalls:
-    """An account with a bit of everything: settled, voided, running and refunded calls, and an adjustment."""
-    till = await start_calls(storage, clock, administrator, user)
-    await till.call(input=1_234, output=56)
-    clock.move(seconds=1)
-    refunded = await till.call(input=7, cached_input=3, output=5)
-    await till.void(await till.admit())
-    clock.move(seconds=1)
-    await till.admit(hold=5_000)
-    other = await till.with_key(credit_limit=10**9)
-    await other.call(hold=10**6, input=1, output=1)
-    async with storage.write() as tx:
-        await refund(tx, administrator, call_id=refunded, amount=Nanocredits(100), reason="Test")
-        await adjust(tx, administrator, user_id=user.user_id, amount=Nanocredits(-50), reason="Test")
-    return till
-
-
-async def audited(storage: Storage) -> AuditReport:
-    async with storage.read() as tx:
-        return await audit(tx)
 
 
 async def test_a_sound_database_has_no_drift_and_everything_was_looked_at(till: TillCalls) -> None:
@@ -411,88 +384,6 @@ async def test_only_the_first_rows_of_an_invariant_are_listed_and_all_are_counte
     assert report.drift_counts["I4"] == DRIFT_SHOWN_MAX + 20
     assert len(report.drift) == DRIFT_SHOWN_MAX
     assert set(report.drift_counts) == set(INVARIANTS)
-
-
-async def _admitted(tx: Transaction, call: object, at_ms: int, number: int, limit: int | None) -> None:
-    assert isinstance(call, dict)
-    row = {**call, "id": f"call_{number:04d}", "admitted_at_ms": at_ms, "resolved_at_ms": at_ms}
-    await tx.execute(insert(calls).values({**row, "requests_per_minute": limit, "day_ordinal": 1}))
-
-
-@pytest.mark.parametrize(
-    ("admissions", "drift"),
-    [
-        # Sixty seconds and a millisecond apart, the first is out of sight.
-        ([(0, 2), (0, 2), (60_001, 1)], 0),
-        ([(0, 2), (0, 2), (60_000, 2)], 1),
-        # A limit that was raised, or lowered, within one millisecond: there is an order that obeys it.
-        ([(0, 1), (0, 3), (0, 3)], 0),
-        ([(0, None), (0, 1), (0, None)], 0),
-        ([(0, 1), (0, 1), (0, 3)], 1),
-        # Calls without a limit count too.
-        ([(0, None), (1, None), (2, 2)], 1),
-    ],
-)
-async def test_requests_per_minute_are_counted_over_every_sixty_seconds(
-    till: TillCalls, admissions: list[tuple[int, int | None]], drift: int
-) -> None:
-    async with till.storage.write() as tx:
-        call = await tx.fetch_one(select(calls).where(calls.c.state == "voided"))
-        assert call is not None
-        for number, (after_ms, limit) in enumerate(admissions):
-            at_ms = call["admitted_at_ms"] + 10**9 + after_ms
-            await _admitted(tx, dict(call), at_ms, number, limit)
-    report = await audited(till.storage)
-    assert report.drift_counts["I9"] == report.drift_count == drift, report.drift
-
-
-@pytest.mark.parametrize(
-    ("spans", "drift"),
-    [
-        ([(0, 10, 1), (10, 20, 1), (11, None, 2)], 0),
-        ([(0, 10, 2), (5, 20, 1)], 1),
-        ([(0, 10, None), (5, 20, None), (6, 20, 2)], 1),
-        # Ended and begun within one millisecond: there is an order that obeys the limit.
-        ([(0, 5, 1), (5, 5, 1), (5, 9, 1)], 0),
-    ],
-)
-async def test_calls_at_the_same_time_are_counted_at_each_admission(
-    till: TillCalls, spans: list[tuple[int, int | None, int | None]], drift: int
-) -> None:
-    async with till.storage.write() as tx:
-        call = await tx.fetch_one(select(calls).where(calls.c.state == "voided"))
-        assert call is not None
-        for number, (begun, ended, limit) in enumerate(spans):
-            at_ms = call["admitted_at_ms"] + 10**9
-            row = {**call, "id": f"call_{number:04d}", "admitted_at_ms": at_ms + begun, "day_ordinal": 1}
-            # One more of the account's calls still runs.
-            row |= {
-                "concurrent_calls": None if limit is None else limit + 1,
-                "resolved_at_ms": at_ms + (10**6 if ended is None else ended),
-            }
-            await tx.execute(insert(calls).values(row))
-    report = await audited(till.storage)
-    assert report.drift_counts["I9"] == report.drift_count == drift, report.drift
-
-
-@pytest.mark.parametrize(
-    ("after_ms", "tokens", "drift"), [(1, 99, 0), (1, 100, 1), (60_001, 100, 0), (0, 100, 0)]
-)
-async def test_tokens_of_the_minute_before_are_counted_at_each_admission(
-    till: TillCalls, after_ms: int, tokens: int, drift: int
-) -> None:
-    async with till.storage.write() as tx:
-        call = await tx.fetch_one(select(calls).where(calls.c.state == "voided"))
-        assert call is not None
-        at_ms = call["admitted_at_ms"] + 10**9
-        limited = {**call, "tokens_per_minute": 100, "day_ordinal": 1}
-        begun = {"id": "call_0001", "admitted_at_ms": at_ms, "resolved_at_ms": at_ms}
-        later = {"id": "call_0002", "admitted_at_ms": at_ms + after_ms, "resolved_at_ms": at_ms + after_ms}
-        units = {"state": "settled", "input_units": tokens - 1, "output_units": 1}
-        await tx.execute(insert(calls).values(limited | begun | units))
-        await tx.execute(insert(calls).values(limited | later))
-    report = await audited(till.storage)
-    assert report.drift_counts["I9"] == drift, report.drift
 
 
 async def test_the_audit_sees_one_snapshot_while_calls_go_on(till: TillCalls) -> None:
