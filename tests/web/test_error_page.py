@@ -44,6 +44,8 @@ async def test_with_the_storage_away_a_page_says_so_and_when_to_come_back(
     assert int(answer.headers["retry-after"]) > 0
     assert "The database cannot be reached" in answer.text
     assert "the disk is gone" not in answer.text
+    # Nobody can be recognized then, which does not mean that nobody is signed in.
+    assert (await browser.get("/profile")).status_code == 503
 
 
 def _broken() -> Mapping[str, object]:

@@ -12,6 +12,7 @@ from tokenopen.control.actor import Actor
 from tokenopen.control.group import update_group
 from tokenopen.control.model import put_model
 from tokenopen.control.platform import update_platform
+from tokenopen.control.price_list import read_price_list
 from tokenopen.control.services import Services
 from tokenopen.control.upstream import Sealing, create_upstream
 from tokenopen.core.catalog import resolve_prices
@@ -21,8 +22,9 @@ from tokenopen.gateway.directory import Directory
 from tokenopen.settings import Settings
 from tokenopen.upstream.surfaces.offered import SURFACES
 from tokenopen.web.guide import PAGES
-from tokenopen.web.guide_fact import EXAMPLE_USAGE
+from tokenopen.web.guide_fact import EXAMPLE_USAGE, guide_values
 from tokenopen.web.guide_page import GUIDE
+from tokenopen.web.text import Languages
 
 PAGE_PATHS = sorted(PAGES)
 
@@ -145,6 +147,18 @@ async def test_the_support_contact_is_a_link_where_it_can_be_one(
     assert 'href="javascript' not in page
 
 
+async def test_names_that_administrators_gave_are_shown_as_text(
+    browser: httpx.AsyncClient, services: Services, administrator: Actor
+) -> None:
+    async with services.storage.write() as tx:
+        await update_platform(tx, administrator, {"name": "<i>Acme</i>", "support_contact": "<u>ask</u>"})
+        await update_group(tx, administrator, "vip", {"name": "<b>VIP</b>"})
+    for path in PAGE_PATHS:
+        page = (await browser.get(path)).text
+        for markup in ("<i>", "<u>", "<b>"):
+            assert markup not in page, path
+
+
 @pytest.mark.parametrize("path", PAGE_PATHS)
 async def test_no_value_is_left_open_on_a_page(browser: httpx.AsyncClient, path: str) -> None:
     page = await browser.get(path)
@@ -192,7 +206,7 @@ async def test_a_page_that_is_not_there_is_not_found(browser: httpx.AsyncClient)
 
 def test_the_reference_names_every_path_that_callers_have(services: Services) -> None:
     text = (GUIDE / "calls-api.md").read_text()
-    named = set(re.findall(r"^\| `([A-Z]+ /[^`]+)`", text, re.MULTILINE))
+    named = set(re.findall(r"`((?:GET|POST|DELETE) /[^`]+)`", text))
     calls = {f"{surface.method} {surface.path}" for surface in SURFACES}
     look_ups = set(CallerApi(services.storage, Directory(services.storage)).look_ups)
     assert calls <= named
@@ -215,3 +229,12 @@ def test_the_guide_names_only_settings_that_there_are() -> None:
     named = set(re.findall(r"TOKENOPEN_[A-Z_]+", text))
     assert named
     assert named <= {f"TOKENOPEN_{name.upper()}" for name in Settings.model_fields}
+
+
+async def test_every_live_value_is_used_by_a_page(services: Services) -> None:
+    async with services.storage.read() as tx:
+        prices = await read_price_list(tx)
+    values = guide_values(prices, Languages().choose("en"), base_url="http://localhost", openapi={})
+    text = "".join(page.markdown for page in PAGES.values())
+    assert {name for name in values if f"{{{{ {name} }}}}" not in text} == set()
+    assert len(values) == len(set(values))

@@ -17,7 +17,7 @@ from tokenopen.core.terms import CUSTOM, display_multiplier, multiplier_for
 from tokenopen.core.usage import Usage
 from tokenopen.web import format as as_text
 from tokenopen.web.guide_page import GuidePage
-from tokenopen.web.guide_value import LiveTable, Value, support_link
+from tokenopen.web.guide_value import LiveLink, LiveTable, LiveValues, Value, support_link
 from tokenopen.web.text import Catalogue
 
 # What the worked example uses: units that a short chat with a cached prompt has.
@@ -265,10 +265,25 @@ def guide_values(
     prices: PriceList, text: Catalogue, *, base_url: str, openapi: Mapping[str, Any]
 ) -> Mapping[str, Value]:
     """Return every live value by the name that pages have for it."""
-    platform, example = prices.platform, find_example(prices)
-    default = prices.default_group
+    return LiveValues(
+        _texts(prices, text, base_url=base_url),
+        {
+            "group_table": lambda: group_table(prices, text),
+            "access_table": lambda: _access_table(prices, text),
+            "model_table": lambda: _model_table(prices, text),
+            "rate_table": lambda: _rate_table(prices, text),
+            "worked_example": lambda: _example_table(find_example(prices), text),
+            "refusal_table": lambda: _refusal_table(text),
+            "operation_table": lambda: operation_table(openapi, text),
+        },
+    )
+
+
+def _texts(prices: PriceList, text: Catalogue, *, base_url: str) -> Mapping[str, str | LiveLink]:
+    platform, default, example = prices.platform, prices.default_group, find_example(prices)
     in_default = [model.name for model in prices.models_of(default)]
     named = EXAMPLE_MODEL if EXAMPLE_MODEL in in_default or not in_default else in_default[0]
+    none = text("guide.none")
     return {
         "platform_name": platform.name,
         "base_url": base_url,
@@ -280,19 +295,10 @@ def guide_values(
         "multipliers_as_of": text(
             "guide.multipliers_as_of", instant=as_text.instant(prices.now_ms, platform.zone)
         ),
-        "group_count": as_text.number(len(prices.groups)),
-        "group_table": group_table(prices, text),
-        "access_table": _access_table(prices, text),
-        "model_table": _model_table(prices, text),
-        "rate_table": _rate_table(prices, text),
-        "model_count": as_text.number(len(prices.offered)),
         "example_model": named,
-        "worked_example": _example_table(example, text),
-        "worked_group": text("guide.none") if example is None else example.group.description.name,
-        "worked_model": text("guide.none") if example is None else example.model.name,
-        "worked_charge": text("guide.none") if example is None else as_text.credits_exact(example.charge),
-        "refusal_table": _refusal_table(text),
-        "operation_table": operation_table(openapi, text),
+        "worked_group": none if example is None else example.group.description.name,
+        "worked_model": none if example is None else example.model.name,
+        "worked_charge": none if example is None else as_text.credits_exact(example.charge),
     }
 
 

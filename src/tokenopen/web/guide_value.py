@@ -3,7 +3,7 @@
 A value is a text, a link or a table, rendered as HTML for browsers and as Markdown for programs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
@@ -51,6 +51,25 @@ class LiveLink:
 
 
 Value = str | LiveTable | LiveLink
+
+
+class LiveValues(Mapping[str, Value]):
+    """Values by name; a table is only made for a page that shows it."""
+
+    def __init__(
+        self, texts: Mapping[str, str | LiveLink], tables: Mapping[str, Callable[[], LiveTable]]
+    ) -> None:
+        self._texts = texts
+        self._tables = tables
+
+    def __getitem__(self, name: str) -> Value:
+        return self._texts[name] if name in self._texts else self._tables[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*self._texts, *self._tables))
+
+    def __len__(self) -> int:
+        return len(self._texts) + len(self._tables)
 
 
 def support_link(contact: str) -> LiveLink:
