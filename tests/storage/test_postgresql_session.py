@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -18,7 +19,9 @@ from tokenopen.storage.postgresql import PostgresqlStorage, read_postgresql
 from tokenopen.storage.postgresql_connection import (
     CONTROL_SESSION,
     TILL_SESSION,
+    Connection,
     ServerUnusable,
+    away_errors,
     connect,
     require_durable,
 )
@@ -266,3 +269,27 @@ async def test_a_bug_is_no_outage(storage: PostgresqlStorage) -> None:
     with pytest.raises(asyncpg.DataError):
         async with storage.read() as tx:
             await tx.fetch_all(select(schema.versions).where(schema.versions.c.value == 2**70))
+
+
+async def test_a_connection_lost_between_the_messages_of_a_statement_is_an_outage_and_no_bug(
+    postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver prepares a statement, then reaches for a protocol that is no longer there."""
+    connection = await connect(postgresql_url, TILL_SESSION)
+    prepare = Connection._get_statement
+
+    async def prepare_and_be_lost(lost: Connection, *arguments: Any, **options: Any) -> Any:
+        statement = await prepare(lost, *arguments, **options)
+        lost.terminate()
+        return statement
+
+    monkeypatch.setattr(Connection, "_get_statement", prepare_and_be_lost)
+    with pytest.raises(StorageAway, match="AttributeError"), away_errors(connection):
+        await connection.fetch("SELECT 1")
+
+
+async def test_a_mistake_of_ours_is_no_outage(postgresql_url: str) -> None:
+    connection = await connect(postgresql_url, TILL_SESSION)
+    with pytest.raises(AttributeError), away_errors(connection):
+        raise AttributeError("a bug")
+    await connection.close()

@@ -198,13 +198,15 @@ async def require_durable(connection: Connection) -> bool:
     return bool(syncs == "on")
 
 
-def _is_away(error: Exception) -> bool:
+def _is_away(error: Exception, connection: Connection | None) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         code = error.sqlstate or ""
         # A migration by a newer process outdates prepared statements; they are prepared anew at the next try.
         outdated = isinstance(error, asyncpg.InvalidCachedStatementError)
         return outdated or code[:2] in _AWAY_CLASSES or code in _AWAY_CODES
-    return isinstance(error, _DRIVER_ERRORS)
+    # Between the messages of a statement the driver reaches for a protocol that a lost connection has no more.
+    lost = isinstance(error, AttributeError) and connection is not None and connection.is_closed()
+    return lost or isinstance(error, _DRIVER_ERRORS)
 
 
 @contextmanager
@@ -213,7 +215,7 @@ def away_errors(connection: Connection | None = None) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not _is_away(error):
+        if not _is_away(error, connection):
             raise
         if connection is not None and isinstance(error, _DRIVER_ERRORS):
             connection.terminate()
