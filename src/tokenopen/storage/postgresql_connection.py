@@ -204,7 +204,7 @@ def _is_away(error: Exception, connection: Connection | None) -> bool:
         # A migration by a newer process outdates prepared statements; they are prepared anew at the next try.
         outdated = isinstance(error, asyncpg.InvalidCachedStatementError)
         return outdated or code[:2] in _AWAY_CLASSES or code in _AWAY_CODES
-    # Between the messages of a statement the driver reaches for a protocol that a lost connection has no more.
+    # Between a statement's messages the driver reaches for a protocol that a lost connection has no more.
     lost = isinstance(error, AttributeError) and connection is not None and connection.is_closed()
     return lost or isinstance(error, _DRIVER_ERRORS)
 

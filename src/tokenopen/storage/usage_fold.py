@@ -69,7 +69,7 @@ async def read_folded_until(tx: Transaction) -> int:
 
 
 async def lock_folded_until(tx: Transaction) -> int | None:
-    """Return the first hour that is not folded, beginning with the first of all; None while somebody folds."""
+    """Return the first hour that is not folded, of all at the start; None while another worker folds."""
     first = await tx.fetch_one(
         select(
             select(func.min(usage_hours.c.hour)).scalar_subquery().label("used"),
