@@ -20,6 +20,7 @@ async def test_settings_change_one_by_one_and_bind_the_next_call(
         "sign_up": "closed",
         "starting_credit": "0",
         "allowed_email_domains": [],
+        "public_prices": False,
     }
     for change in (
         {"time_zone": "America/New_York"},
@@ -28,6 +29,7 @@ async def test_settings_change_one_by_one_and_bind_the_next_call(
         {"sign_up": "open"},
         {"starting_credit": "2.5"},
         {"allowed_email_domains": ["example.com", "example.org"]},
+        {"public_prices": True},
     ):
         settings = (await admin_client.patch("/api/admin/settings", json=change)).json()
         assert settings | change == settings
@@ -35,6 +37,7 @@ async def test_settings_change_one_by_one_and_bind_the_next_call(
     platform = (await storage.load_catalog()).platform
     assert (platform.zone.key, platform.name) == ("America/New_York", "House")
     assert platform.support_contact == "help@example.com"
+    assert platform.public_prices
 
 
 @pytest.mark.parametrize(
@@ -47,6 +50,8 @@ async def test_settings_change_one_by_one_and_bind_the_next_call(
         ("sign_up", "invited"),
         ("starting_credit", "-1"),
         ("starting_credit", 0.5),
+        ("public_prices", "yes"),
+        ("public_prices", None),
         ("allowed_email_domains", ["no domain"]),
         ("allowed_email_domains", ["localhost"]),
         ("default_group", "gold"),

@@ -23,7 +23,10 @@ async def test_settings_are_shown_and_changed(cli: Cli) -> None:
         "sign_up": "closed",
         "starting_credit": "0",
         "allowed_email_domains": [],
+        "public_prices": False,
     }
+    assert (await cli("settings", "set", "--public-prices")).line("Prices") == "public"
+    assert (await cli("settings", "set", "--no-public-prices")).line("Prices") == "after signing in"
 
 
 async def test_a_default_group_that_is_by_request_is_refused(cli: Cli) -> None:

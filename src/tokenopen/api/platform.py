@@ -20,7 +20,8 @@ class PlatformPatch(PatchBody):
     """A change of settings; ``time_zone`` is an IANA name, ``support_contact`` a mail address or link.
 
     With ``sign_up`` open people become users by themselves, those of ``allowed_email_domains`` where some
-    are named, with ``starting_credit`` on their account.
+    are named, with ``starting_credit`` on their account. ``public_prices`` shows Groups & pricing to
+    people who are not signed in.
     """
 
     name: Label = UNCHANGED
@@ -32,6 +33,7 @@ class PlatformPatch(PatchBody):
     allowed_email_domains: Annotated[list[Annotated[str, Field(max_length=253)]], Field(max_length=100)] = (
         UNCHANGED
     )
+    public_prices: bool = UNCHANGED
 
 
 class PlatformOut(BaseModel):
@@ -44,6 +46,7 @@ class PlatformOut(BaseModel):
     sign_up: SignUpState
     starting_credit: AmountOut
     allowed_email_domains: list[str]
+    public_prices: bool
 
 
 def _show(view: PlatformView) -> PlatformOut:
@@ -55,6 +58,7 @@ def _show(view: PlatformView) -> PlatformOut:
         sign_up=view.platform.sign_up,
         starting_credit=view.platform.starting_credit,
         allowed_email_domains=list(view.platform.allowed_email_domains),
+        public_prices=view.platform.public_prices,
     )
 
 

@@ -26,6 +26,7 @@ def _one(settings: Json) -> RenderableType:
             "Signing up": settings["sign_up"],
             "Starting credit": settings["starting_credit"],
             "Allowed e-mail domains": ", ".join(settings["allowed_email_domains"]) or None,
+            "Prices": "public" if settings["public_prices"] else "after signing in",
         }
     )
 
@@ -63,6 +64,12 @@ def set_settings(
             "--email-domain", metavar="DOMAIN", help="Only for addresses of it; repeatable, '' lets in all."
         ),
     ] = None,
+    public_prices: Annotated[
+        bool | None,
+        typer.Option(
+            "--public-prices/--no-public-prices", help="Whether people see groups and prices signed out."
+        ),
+    ] = None,
 ) -> None:
     """Change platform settings; they bind the very next call."""
     domains = None if email_domain is None else [domain for domain in email_domain if domain]
@@ -74,5 +81,6 @@ def set_settings(
         sign_up=sign_up,
         starting_credit=starting_credit,
         allowed_email_domains=domains,
+        public_prices=public_prices,
     )
     session.show(session.client.patch(path_of("admin", "settings"), body), _one)

@@ -27,6 +27,7 @@ class PlatformChanges(TypedDict, total=False):
     sign_up: SignUpState
     starting_credit: Nanocredits
     allowed_email_domains: Sequence[str]
+    public_prices: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,7 @@ def _describe(view: PlatformView) -> dict[str, object]:
         "sign_up": view.platform.sign_up,
         "starting_credit": format_amount(view.platform.starting_credit),
         "allowed_email_domains": list(view.platform.allowed_email_domains),
+        "public_prices": view.platform.public_prices,
     }
 
 

@@ -19,6 +19,7 @@ class Platform:
 
     ``sign_up`` says whether people may become users by themselves: those with an address in one of
     ``allowed_email_domains``, or anybody where none is named. Their account begins with ``starting_credit``.
+    ``public_prices`` shows groups and prices to people who are not signed in too.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Platform:
     sign_up: SignUpState = "closed"
     starting_credit: Nanocredits = ZERO
     allowed_email_domains: Sequence[str] = ()
+    public_prices: bool = False
 
     def lets_in(self, email: str) -> bool:
         """Tell whether somebody with this mail address may sign up."""

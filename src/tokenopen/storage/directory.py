@@ -119,6 +119,7 @@ def platform_from_rows(rows: Iterable[Row]) -> Platform:
         sign_up="open" if values["sign_up"] == "open" else "closed",
         starting_credit=Nanocredits(int(values["starting_credit"])),
         allowed_email_domains=tuple(values["allowed_email_domains"].split()),
+        public_prices=values["public_prices"] == "yes",
     )
 
 

@@ -35,6 +35,7 @@ def _values(platform: Platform) -> Mapping[str, str]:
         "sign_up": platform.sign_up,
         "starting_credit": str(platform.starting_credit),
         "allowed_email_domains": " ".join(platform.allowed_email_domains),
+        "public_prices": "yes" if platform.public_prices else "no",
     }
 
 
