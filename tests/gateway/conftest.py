@@ -48,6 +48,8 @@ async def world(
     world = await open_world(storage, clock, furnished[1])
     yield world
     world.storage.undisturbed()
+    # A test that failed may have left calls that wait for what never comes.
+    world.api.stop_admitting(cut_after_s=10)
     await world.api.drain()
     await world.gateway.till.close()
     await storage.close()

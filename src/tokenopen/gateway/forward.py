@@ -3,12 +3,13 @@
 The provider's 400, 413, 415 and 422 are the caller's business and pass through in its words. Its 401,
 402, 403, 404, 408, 409, 429 and 5xx are the operator's trouble: the next route is tried, then the caller
 is told in our words. The next route only before a reply has begun, and never after a first-byte timeout,
-since the provider may be working.
+since the provider may be working. Among routes of one priority a call goes where the account's calls that
+begin alike went (gateway/affinity.py), upstreams in trouble come last (gateway/health.py).
 """
 
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import structlog
@@ -16,7 +17,9 @@ import structlog
 from tokenopen import __version__
 from tokenopen.core.catalog import Endpoint, Route
 from tokenopen.core.errors import NotFound, NoUpstreamAvailable, Refusal, UpstreamError, UpstreamTimeout
+from tokenopen.gateway.affinity import order_routes
 from tokenopen.gateway.check import Plan
+from tokenopen.gateway.health import Health
 from tokenopen.ports.clock import Clock
 from tokenopen.ports.upstream import (
     FirstByteTimeout,
@@ -34,7 +37,6 @@ from tokenopen.upstream.surface import ReportConvention
 
 CALLERS_BUSINESS: Final = frozenset({400, 413, 415, 422})
 USER_AGENT: Final = b"tokenopen/" + __version__.encode()
-COOL_DOWN_MS: Final = 10_000
 _RETRY_AFTER_S: Final = 5
 
 _log = structlog.get_logger()
@@ -60,6 +62,8 @@ class Forwarded:
     # When it was sent to the endpoint that answers, and how long that took after the first try began.
     sent_at_ms: int
     first_byte_ms: int
+    # To be called where the reply breaks off after all.
+    note_broken: Callable[[], None]
 
 
 class ForwardFailed(Exception):
@@ -78,25 +82,18 @@ class Forwarder:
         self._upstream = upstream
         self._clock = clock
         self._open_credential = open_credential
-        self._cool_until_ms: dict[str, int] = {}
+        self._health = Health(clock)
 
-    def order(self, routes: Sequence[Route]) -> Sequence[Route]:
-        """Return the routes in the order to try: lower priority number first, equals by weighted chance.
-
-        Endpoints that failed a moment ago come last, so that each call does not pay for their trouble.
-        """
-        if len(routes) == 1:
-            return routes
-        now_ms = self._clock.monotonic_ms()
-        # Weighted shuffle: the k-th root of a uniform number, see Efraimidis and Spirakis, 2006.
-        return sorted(
-            routes,
-            key=lambda route: (
-                self._cool_until_ms.get(route.endpoint.id, 0) > now_ms,
-                route.priority,
-                -(random.random() ** (1 / max(1, route.weight))),  # noqa: S311 not a secret
-            ),
-        )
+    def _take_next(self, routes: list[Route]) -> Route:
+        """Take the next route to try: in their order, but those in trouble last."""
+        for route in routes:
+            if self._health.is_ready(route.endpoint.id):
+                break
+        else:
+            route = routes[0]
+        routes.remove(route)
+        self._health.begin(route.endpoint.id)
+        return route
 
     async def forward(self, plan: Plan, *, cap_output_tokens: int | None) -> Forwarded:
         """Return the first reply that begins. Raises ForwardFailed. Cancelling closes the connection."""
@@ -106,7 +103,12 @@ class Forwarder:
             f"No provider of model {plan.facts.model} can be reached at the moment. Nothing was charged.",
             retry_after_s=_RETRY_AFTER_S,
         )
-        for route in self.order(plan.routes):
+        routes = list(plan.routes)
+        if len(routes) > 1:
+            routes = list(order_routes(routes, account_id=plan.facts.account_id, fields=plan.request.fields))
+        while routes:
+            route = self._take_next(routes)
+            upstream_id, retry_after_s = route.endpoint.id, None
             attempt_ms = self._clock.monotonic_ms()
             provider = find_provider(route.endpoint.provider)
             result: str
@@ -120,13 +122,16 @@ class Forwarder:
                 result = type(failure).__name__
                 _log.warning("upstream_failed", upstream=route.endpoint.name, error=repr(failure))
                 refusal = _refusal_for_failure(failure, plan, refusal)
+            except BaseException:
+                self._health.undecided(upstream_id)
+                raise
             else:
                 if reply.status == 200 or reply.status in CALLERS_BUSINESS:
                     now_ms = self._clock.monotonic_ms()
-                    self._cool_until_ms.pop(route.endpoint.id, None)
+                    self._health.succeeded(upstream_id)
                     attempts.append(
                         Attempt(
-                            upstream_id=route.endpoint.id,
+                            upstream_id=upstream_id,
                             result=str(reply.status),
                             duration_ms=now_ms - attempt_ms,
                         )
@@ -138,16 +143,16 @@ class Forwarder:
                         attempts=attempts,
                         sent_at_ms=attempt_ms,
                         first_byte_ms=now_ms - started_ms,
+                        note_broken=partial(self._health.failed, upstream_id),
                     )
                 reply.close()
+                retry_after_s = _retry_after_s(reply)
                 result = str(reply.status)
                 _log.warning("upstream_refused", upstream=route.endpoint.name, status=reply.status)
                 refusal = _refusal_for_status(reply.status, plan)
             now_ms = self._clock.monotonic_ms()
-            attempts.append(
-                Attempt(upstream_id=route.endpoint.id, result=result, duration_ms=now_ms - attempt_ms)
-            )
-            self._cool_until_ms[route.endpoint.id] = now_ms + COOL_DOWN_MS
+            attempts.append(Attempt(upstream_id=upstream_id, result=result, duration_ms=now_ms - attempt_ms))
+            self._health.failed(upstream_id, retry_after_s=retry_after_s)
             if isinstance(refusal, UpstreamTimeout):
                 break
         raise ForwardFailed(refusal, attempts)
@@ -186,6 +191,14 @@ class Forwarder:
             first_byte_timeout_ms=endpoint.first_byte_timeout_ms,
             idle_timeout_ms=endpoint.idle_timeout_ms,
         )
+
+
+def _retry_after_s(reply: UpstreamReply) -> int | None:
+    """Return when the provider wants to be asked again; a date is as good as nothing said."""
+    for name, value in reply.headers:
+        if name == b"retry-after" and value.isdigit() and len(value) < 6:
+            return int(value)
+    return None
 
 
 def _refuse_encoding(reply: UpstreamReply) -> None:

@@ -40,6 +40,7 @@ async def relay_json(relay: Relay, connection: Connection) -> None:
         relay.put(relay.free("client_left_early", status=499))
         return
     except UpstreamFailure as failure:
+        relay.forwarded.note_broken()
         relay.put(relay.free("upstream_failed", status=502))
         raise UpstreamError(
             f"The provider of model {relay.plan.facts.model} broke off its reply. Nothing was charged."
@@ -148,7 +149,10 @@ async def _relay_large(relay: Relay, connection: Connection, collected: bytes) -
     except (ClientLeft, UpstreamFailure) as failure:
         if isinstance(failure, ClientLeft):
             relay.put(relay.charged(least, "client_left"))
-        elif known is None:
+            connection.cut()
+            return
+        relay.forwarded.note_broken()
+        if known is None:
             relay.put(relay.charged(least, "upstream_broke_off"))
         else:
             # What is charged by what was asked for, as a whole, is not charged for half of it.

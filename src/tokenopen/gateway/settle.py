@@ -29,7 +29,9 @@ _encoder = msgspec.json.Encoder()
 
 def encode_attempts(attempts: Sequence[Attempt]) -> str | None:
     """Return the tries as JSON; None where the first one gave the reply, which the call's row says anyway."""
-    return _encoder.encode(attempts).decode() if len(attempts) > 1 else None
+    if len(attempts) == 1 and attempts[0].result == "200":
+        return None
+    return _encoder.encode(attempts).decode() if attempts else None
 
 
 def free_outcome(

@@ -85,6 +85,7 @@ class _Passage:
         except ClientLeft:
             return self._left()
         except (UpstreamFailure, EventTooLarge):
+            self._relay.forwarded.note_broken()
             return "upstream_broke_off"
         self._reader.end()
         return self._left() if self._connection.gone else "completed"
