@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup assets demo test test-fast test-postgresql trial-crash trial-cluster trial-limits trial-clients trial-postgresql-versions bench-cluster check format lock clean
+.PHONY: help setup assets demo test test-fast test-postgresql trial-crash trial-cluster trial-limits trial-streams trial-clients trial-postgresql-versions bench-cluster check format lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 20
 
@@ -63,6 +63,10 @@ trial-cluster: $(VENV)/.dev ## hurt 4 workers on PostgreSQL under load, then che
 
 trial-limits: $(VENV)/.dev ## five times 1 to 6,000 requests a minute offered to 8 workers; takes 3 minutes or more
 	$(BIN)/python -m trials.limits $(if $(POSTGRESQL),--postgresql $(POSTGRESQL))
+
+trial-streams: $(VENV)/.dev ## a million damaged streams over every surface; STREAMS=n SEED=n repeats one
+	TOKENOPEN_TEST_STREAMS=$(or $(STREAMS),1000000) TOKENOPEN_TEST_SEED=$(or $(SEED),$(shell date +%s)) \
+	  $(BIN)/python -m pytest -q --timeout 0 tests/upstream/test_mutated_streams.py
 
 trial-clients: $(VENV)/.dev ## google-genai, LangChain, LiteLLM and the openai npm package against a real server; CLIENTS="litellm"
 	$(BIN)/python -m trials.clients $(CLIENTS)

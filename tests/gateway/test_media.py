@@ -309,6 +309,16 @@ async def test_a_ranking_by_tokens(world: World) -> None:
     assert await world.charges() == [140_000]
 
 
+async def test_a_ranking_by_tokens_where_cohere_has_its_search_units(world: World) -> None:
+    await price(world, input=2)
+    await world.change_upstream({"provider": "openai-compatible"})
+    meta = {"billed_units": {"input_tokens": 70}, "tokens": {"input_tokens": 70, "output_tokens": 0}}
+    world.upstream.will(replies({"results": [{"index": 0}], "meta": meta}))
+    await world.call({"model": MODEL, "query": "q", "documents": ["a"]}, path=RERANK)
+    assert await usage_of(world) == {"input": 70}
+    assert await world.charges() == [140_000]
+
+
 async def test_a_reply_of_geminis_too_large_to_collect_is_charged_by_its_end(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

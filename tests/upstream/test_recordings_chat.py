@@ -264,10 +264,14 @@ def test_real_requests_are_sent_on_with_nothing_else_changed(to: str) -> None:
         expected = recording.request | {"model": "up"}
         if request.stream and convention.takes_usage_option:
             expected["stream_options"] = {"include_usage": True}
+        elif not convention.takes_usage_option and expected.get("stream_options") == {"include_usage": True}:
+            # A provider that reports usage unasked refuses to be asked for it.
+            del expected["stream_options"]
+        kept = [name for name in recording.request if name in expected]
         if cap is not None:
             expected[convention.max_tokens_field] = cap
         assert json.loads(body) == expected
-        assert list(json.loads(body))[: len(recording.request)] == list(recording.request)
+        assert list(json.loads(body))[: len(kept)] == kept
 
 
 def test_the_estimate_of_a_reply_lies_below_what_its_provider_reports() -> None:

@@ -58,6 +58,28 @@ def test_each_providers_name_for_cached_units_is_read_and_none_is_added_to_anoth
     assert units_of(report_of(976, 61, cached_tokens=896), "openai-compatible") == expected
 
 
+@pytest.mark.parametrize(
+    "details",
+    [
+        {"created_cache_tokens": 4},
+        {"cache_creation_input_tokens": 4, "cache_creation": {"ephemeral_5m_input_tokens": 4}},
+        {"cached_creation_tokens": 4},
+    ],
+)
+def test_each_providers_name_for_units_written_to_the_cache_is_read(details: dict[str, Any]) -> None:
+    expected = {"input": 3, "cached_input": 3, "cache_write": 4, "output": 1}
+    assert units_of(report_of(10, 1, prompt_tokens_details={"cached_tokens": 3, **details})) == expected
+
+
+def test_a_gateways_names_of_anthropic_are_inside_the_input_too() -> None:
+    report = report_of(10, 1, cache_read_input_tokens=3, cache_creation_input_tokens=4)
+    expected = {"input": 3, "cached_input": 3, "cache_write": 4, "output": 1}
+    assert units_of(report, "openai-compatible") == expected
+    assert units_of(report | cached(3), "openai-compatible") == expected
+    with pytest.raises(ImpossibleUsage):
+        units_of(report | {"cache_read_input_tokens": 11}, "openai-compatible")
+
+
 def test_units_written_to_the_cache_are_inside_the_input() -> None:
     """OpenRouter's price for this very call: 3 x 3 + 329 x 3.75 + 2,240 x 0.30 dollars a million."""
     assert units_of(report_of(2572, 100, **cached(2240, cache_write_tokens=329)), "openrouter") == {
@@ -111,6 +133,20 @@ def test_sound_and_images_are_classes_of_their_own() -> None:
     }
 
 
+def test_video_is_a_class_of_its_own() -> None:
+    report = report_of(100, 1, **cached(10, audio_tokens=5, image_tokens=5, video_tokens=60))
+    assert units_of(report, "openrouter") == {
+        "input": 20,
+        "cached_input": 10,
+        "audio_input": 5,
+        "image_input": 5,
+        "video_input": 60,
+        "output": 1,
+    }
+    with pytest.raises(ImpossibleUsage):
+        units_of(report_of(10, 1, prompt_tokens_details={"image_tokens": 5, "video_tokens": 6}))
+
+
 def test_cached_sound_and_images_count_once_as_cached() -> None:
     """Text is cached before they are: only what cannot be text is taken from them."""
     assert units_of(report_of(100, 1, **cached(90, audio_tokens=60, image_tokens=20))) == {
@@ -145,6 +181,14 @@ def test_reasoning_on_top_that_is_in_the_total_alone_is_found_where_the_provider
             units_of(report | {"total_tokens": total}, "openai")
 
 
+def test_reasoning_that_stands_beside_the_details_is_read_too() -> None:
+    """As Vertex reports it, whose total alone has it inside; and where it is inside the output."""
+    report = report_of(2_181, 57, 2_518, reasoning_tokens=280)
+    expected = {"input": 2_181, "output": 57, "reasoning": 280}
+    assert units_of(report, "gemini") == units_of(report, "openai-compatible") == expected
+    assert units_of(report_of(9, 57, reasoning_tokens=28), "openai-compatible") == {"input": 9, "output": 57}
+
+
 def test_reasoning_inside_the_total_is_not_added_again_where_others_come_on_top() -> None:
     assert units_of(report_of(32, 9, 41, **reasoning(4)), "xai") == {"input": 32, "output": 9}
 
@@ -173,6 +217,16 @@ def test_numbers_that_are_null_are_not_there() -> None:
         10, 5, prompt_tokens_details=None, completion_tokens_details=None, num_cached_tokens=None
     )
     assert units_of(report) == {"input": 10, "output": 5}
+
+
+def test_whole_numbers_with_a_fraction_and_objects_written_as_arrays_are_read() -> None:
+    raw = b"""{"prompt_tokens":10.0,"completion_tokens":5,"total_tokens":1.5e1,"prompt_tokens_details":[],
+        "completion_tokens_details":{"reasoning_tokens":2.0}}"""
+    report = read_report(raw)
+    assert report is not None
+    usage = usage_from_report(report, PROVIDERS["openai"].convention)
+    assert usage is not None
+    assert dict(usage) == {"input": 10, "output": 5}
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from typing import Annotated, Final
 import msgspec
 
 from tokenopen.core.usage import UNITS_MAX, ImpossibleUsage, Usage, usage_of
+from tokenopen.upstream.usage_report import decode_report
 
 _Units = Annotated[int, msgspec.Meta(ge=0, le=UNITS_MAX)] | None
 
@@ -69,10 +70,7 @@ class _Parts:
 
 def read_gemini_report(raw: bytes) -> GeminiReport | None:
     """Return a ``usageMetadata`` value; None for null. Raises ImpossibleUsage where it cannot be read."""
-    try:
-        return _decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ImpossibleUsage(f"usageMetadata cannot be read: {error}") from None
+    return decode_report(_decoder, raw)
 
 
 def usage_from_gemini_report(report: GeminiReport) -> Usage | None:

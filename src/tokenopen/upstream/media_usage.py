@@ -3,7 +3,7 @@
 images          tokens in the shape of responses; what comes out is images unless it is told apart
 transcriptions  tokens, or seconds of sound: begun ones count whole
 speech          tokens, in streams alone
-rerank          search units (Cohere), or tokens (Jina, Together, vLLM)
+rerank          search units (Cohere), or tokens (Jina, Together, vLLM; SiliconFlow where Cohere has them)
 """
 
 import math
@@ -50,8 +50,14 @@ class _BilledUnits(msgspec.Struct, gc=False):
     search_units: _Units = None
 
 
+class _RankingTokens(msgspec.Struct, gc=False):
+    input_tokens: _Units = None
+    output_tokens: _Units = None
+
+
 class _Meta(msgspec.Struct, gc=False):
     billed_units: _BilledUnits | None = None
+    tokens: _RankingTokens | None = None
 
 
 class _Ranking(msgspec.Struct, gc=False):
@@ -108,7 +114,11 @@ def read_ranking_usage(body: bytes) -> Usage | None:
     if billed is not None and billed.search_units is not None:
         return usage_of(searches=billed.search_units)
     report = read_report(bytes(ranking.usage))
-    return None if report is None else input_usage_from_report(report)
+    usage = None if report is None else input_usage_from_report(report)
+    tokens = None if ranking.meta is None else ranking.meta.tokens
+    if usage is None and tokens is not None and tokens.input_tokens is not None:
+        return usage_of(input=tokens.input_tokens, output=tokens.output_tokens or 0)
+    return usage
 
 
 def _sound_usage(report: _SoundReport) -> Usage | None:

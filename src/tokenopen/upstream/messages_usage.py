@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from tokenopen.core.usage import UNITS_MAX, ImpossibleUsage, Usage, usage_of
+from tokenopen.upstream.usage_report import decode_report
 
 _Units = Annotated[int, msgspec.Meta(ge=0, le=UNITS_MAX)] | None
 
@@ -47,10 +48,7 @@ _decoder: Final[msgspec.json.Decoder[MessagesReport | None]] = msgspec.json.Deco
 
 def read_messages_report(raw: bytes) -> MessagesReport | None:
     """Return a ``usage`` value; None for null. Raises ImpossibleUsage: not whole, negative, not a report."""
-    try:
-        return _decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ImpossibleUsage(f"usage cannot be read: {error}") from None
+    return decode_report(_decoder, raw)
 
 
 def merge_reports(earlier: MessagesReport | None, later: MessagesReport) -> MessagesReport:

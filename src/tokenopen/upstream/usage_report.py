@@ -1,6 +1,6 @@
 """Usage reports in the shape of OpenAI's chat completions, turned into disjoint classes. Pure.
 
-    prompt_tokens      all input: cached, written to the cache, audio and images inside
+    prompt_tokens      all input: cached, written to the cache, audio, images and video inside
     completion_tokens  all output, audio and images inside; reasoning inside (OpenAI) or on top (xAI, Gemini)
     total_tokens       tells which: it is the sum of what is charged, or the report cannot be true
 
@@ -9,7 +9,7 @@ looked at then: OpenRouter has reported 11 of 10.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
@@ -17,15 +17,32 @@ from tokenopen.core.usage import UNITS_MAX, ImpossibleUsage, Usage
 from tokenopen.upstream.surface import ReportConvention
 
 _Units = Annotated[int, msgspec.Meta(ge=0, le=UNITS_MAX)] | None
+Report = TypeVar("Report")
 
 
 class _PromptDetails(msgspec.Struct, gc=False, frozen=True):
     cached_tokens: _Units = None
-    # OpenAI from gpt-5.6 on, OpenRouter; LiteLLM calls it creation.
+    # OpenAI from gpt-5.6 on, OpenRouter; then LiteLLM's name, vLLM's, Qwen's and new-api's.
     cache_write_tokens: _Units = None
     cache_creation_tokens: _Units = None
+    created_cache_tokens: _Units = None
+    cache_creation_input_tokens: _Units = None
+    cached_creation_tokens: _Units = None
     audio_tokens: _Units = None
     image_tokens: _Units = None
+    video_tokens: _Units = None
+
+    @property
+    def written(self) -> int:
+        """Units written to the cache: the same number under the names of different providers."""
+        return (
+            self.cache_write_tokens
+            or self.cache_creation_tokens
+            or self.created_cache_tokens
+            or self.cache_creation_input_tokens
+            or self.cached_creation_tokens
+            or 0
+        )
 
 
 class _CompletionDetails(msgspec.Struct, gc=False, frozen=True):
@@ -49,6 +66,11 @@ class UsageReport(msgspec.Struct, gc=False, frozen=True):
     num_cached_tokens: _Units = None
     # Moonshot
     cached_tokens: _Units = None
+    # LiteLLM in front of Anthropic: its names, but inside the input as all is here.
+    cache_read_input_tokens: _Units = None
+    cache_creation_input_tokens: _Units = None
+    # Vertex, Perplexity
+    reasoning_tokens: _Units = None
 
 
 _NO_PROMPT_DETAILS: Final = _PromptDetails()
@@ -58,10 +80,30 @@ _decoder: Final[msgspec.json.Decoder[UsageReport | None]] = msgspec.json.Decoder
 
 def read_report(raw: bytes) -> UsageReport | None:
     """Return a ``usage`` value; None for null. Raises ImpossibleUsage: not whole, negative, not a report."""
+    return decode_report(_decoder, raw)
+
+
+def decode_report(decoder: msgspec.json.Decoder[Report], raw: bytes) -> Report:
+    """Return a report, also one whose whole numbers are written as 12.0, or whose objects without members
+    as [] (PHP). Raises ImpossibleUsage where it cannot be read."""
     try:
-        return _decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        try:
+            return decoder.decode(raw)
+        except msgspec.ValidationError:
+            plain = msgspec.json.decode(raw)
+            if not isinstance(plain, dict):
+                raise
+            return msgspec.convert(_plain(plain), decoder.type)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ImpossibleUsage(f"usage cannot be read: {error}") from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value] or None
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def usage_from_report(report: UsageReport, convention: ReportConvention) -> Usage | None:
@@ -78,7 +120,8 @@ def usage_from_report(report: UsageReport, convention: ReportConvention) -> Usag
     audio, image = details.audio_tokens or 0, details.image_tokens or 0
     if audio + image > completion:
         raise ImpossibleUsage(f"{audio} units of sound and {image} of images in {completion} of output")
-    reasoning = _reasoning_on_top(details.reasoning_tokens or 0, prompt + completion, total, convention)
+    reported = details.reasoning_tokens or report.reasoning_tokens or 0
+    reasoning = _reasoning_on_top(reported, prompt + completion, total, convention)
     units |= {
         "output": completion - audio - image,
         "reasoning": reasoning,
@@ -98,13 +141,20 @@ def _input_units(report: UsageReport, prompt: int) -> dict[str, int]:
     if hit is not None and miss is not None and hit + miss != prompt:
         raise ImpossibleUsage(f"{hit} units cached and {miss} not, of {prompt} of input")
     # The same number under the names of different providers; never a sum.
-    cached = details.cached_tokens or hit or report.num_cached_tokens or report.cached_tokens or 0
-    written = details.cache_write_tokens or details.cache_creation_tokens or 0
-    audio, image = details.audio_tokens or 0, details.image_tokens or 0
-    if max(cached, written, audio + image) > prompt:
+    cached = (
+        details.cached_tokens
+        or hit
+        or report.num_cached_tokens
+        or report.cached_tokens
+        or report.cache_read_input_tokens
+        or 0
+    )
+    written = details.written or report.cache_creation_input_tokens or 0
+    audio, image, video = details.audio_tokens or 0, details.image_tokens or 0, details.video_tokens or 0
+    if max(cached, written, audio + image + video) > prompt:
         raise ImpossibleUsage(
-            f"{cached} units cached, {written} written to the cache, {audio} of sound and {image} of images "
-            f"in {prompt} of input"
+            f"{cached} units cached, {written} written to the cache, {audio} of sound, {image} of images and "
+            f"{video} of video in {prompt} of input"
         )
     # The parts may overlap, and a unit is charged once. OpenRouter reports what Gemini writes to the cache
     # as read from it, too: it counts as written, the dearer of the two. What is cached may be sound or
@@ -114,12 +164,14 @@ def _input_units(report: UsageReport, prompt: int) -> dict[str, int]:
     fresh = prompt - cached - written
     audio = min(audio, fresh)
     image = min(image, fresh - audio)
+    video = min(video, fresh - audio - image)
     return {
-        "input": fresh - audio - image,
+        "input": fresh - audio - image - video,
         "cached_input": cached,
         "cache_write": written,
         "audio_input": audio,
         "image_input": image,
+        "video_input": video,
     }
 
 
@@ -168,10 +220,7 @@ _responses_decoder: Final[msgspec.json.Decoder[_ResponsesReport | None]] = msgsp
 
 def read_responses_report(raw: bytes) -> UsageReport | None:
     """Return a ``usage`` value of a response; None for null. Raises ImpossibleUsage as read_report does."""
-    try:
-        report = _responses_decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ImpossibleUsage(f"usage cannot be read: {error}") from None
+    report = decode_report(_responses_decoder, raw)
     if report is None:
         return None
     return UsageReport(
