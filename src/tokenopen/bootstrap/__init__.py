@@ -36,6 +36,7 @@ from tokenopen.jobs.periodic import PeriodicJobs
 from tokenopen.jobs.recovery import Reaper
 from tokenopen.jobs.refused_calls import write_refused_calls
 from tokenopen.jobs.session import forget_ended
+from tokenopen.jobs.usage_fold import FOLD_USAGE_S, fold_usage
 from tokenopen.mail.smtp import SmtpMail
 from tokenopen.ports.clock import Clock, SystemClock
 from tokenopen.ports.mail import Mail
@@ -186,6 +187,7 @@ async def _open_gateway(
         every_s=WRITE_REFUSED_S,
     )
     jobs.add("drop kept replies", lambda: drop_old_replies(storage), every_s=DROP_KEPT_REPLIES_S)
+    jobs.add("fold usage", lambda: fold_usage(storage), every_s=FOLD_USAGE_S)
     jobs.add("forget ended sessions", lambda: forget_ended(storage), every_s=FORGET_ENDED_S)
     services = Services(
         storage=storage,

@@ -22,7 +22,7 @@ class PeriodicJobs:
     def __init__(self) -> None:
         self._tasks: list[asyncio.Task[None]] = []
 
-    def add(self, name: str, function: Callable[[], Awaitable[None]], *, every_s: float) -> None:
+    def add(self, name: str, function: Callable[[], Awaitable[object]], *, every_s: float) -> None:
         """Run ``function`` from now on, first after one interval."""
         self._tasks.append(asyncio.create_task(_repeat(name, function, every_s), name=name))
 
@@ -33,7 +33,7 @@ class PeriodicJobs:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-async def _repeat(name: str, function: Callable[[], Awaitable[None]], every_s: float) -> None:
+async def _repeat(name: str, function: Callable[[], Awaitable[object]], every_s: float) -> None:
     pause_s = every_s
     while True:
         await asyncio.sleep(pause_s)

@@ -13,6 +13,7 @@ from tokenopen.storage.usage_fold import (
     set_folded_row,
 )
 
+FOLD_USAGE_S: Final = 300
 _HOUR_MS: Final = 3_600_000
 # What is decided in an hour is committed within seconds of its end; refusals wait for their turn a little.
 _SETTLED_MS: Final = 10 * 60 * 1000
@@ -24,7 +25,10 @@ _log = structlog.get_logger()
 
 
 async def fold_usage(storage: Storage) -> int:
-    """Fold every hour that is over, each in its own transaction; return how many there were."""
+    """Fold every hour that is over, each in its own transaction; return how many there were.
+
+    Raises StorageAway.
+    """
     folded = 0
     while (hour := await _fold_next(storage)) is not None:
         folded += 1
