@@ -47,7 +47,9 @@ def test_it_makes_one_call_per_group_whose_table_can_be_recomputed(printed: str)
         ("vip", "gpt-6-luna", "0.9", "group model gpt-6*"),
         ("enterprise", "gpt-4.1", "0.65", "entitlement"),
     ]
-    balance = Fraction(25)
+    before = re.search(r"One call per group, from a balance of (\S+) \(1 credit = 1 USD\)", printed)
+    assert before is not None
+    balance = Fraction(before[1])
     for _, _, input_price, output_price, factor, _, words_in, words_out, charge, shown in rows:
         list_price = (int(words_in) * Fraction(input_price) + int(words_out) * Fraction(output_price)) / 10**6
         assert Fraction(charge) == list_price * Fraction(factor)
@@ -85,3 +87,12 @@ def test_it_prints_what_to_try(printed: str) -> None:
     assert re.search(r"export OPENAI_BASE_URL=http://127\.0\.0\.1:\d+/v1", printed)
     assert re.search(r"export OPENAI_API_KEY=sk-to-\w+", printed)
     assert re.search(r"curl http://127\.0\.0\.1:\d+/v1/chat/completions ", printed)
+
+
+def test_it_opens_onto_a_month_of_calls_and_says_how_to_sign_in(printed: str) -> None:
+    lived = re.search(r"The past month: ([\d,]+) calls by 5 people", printed)
+    assert lived is not None
+    assert int(lived[1].replace(",", "")) > 1_000
+    assert re.search(r"^ +http://localhost:\d+$", printed, re.MULTILINE)
+    for role, email in (("a user", "ada@example.com"), ("an administrator", "admin@example.com")):
+        assert re.search(rf"as {role}: +{email} +password \S{{12,}}", printed)

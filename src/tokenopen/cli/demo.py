@@ -1,9 +1,11 @@
 """``tokenopen demo``: a platform with a simulated provider, users and keys, shown and checked.
 
-Two child processes, the server and the provider, and everything else through the public API, as people
-would do it. With ``--once`` it ends by itself, with exit code 0 only if all is as it says.
+First a month of the past (cli/demo_history.py), then two child processes, the server and the provider,
+and everything else through the public API, as people would do it. With ``--once`` it ends by itself, with
+exit code 0 only if all is as it says.
 """
 
+import asyncio
 import secrets
 import signal
 import socket
@@ -16,10 +18,14 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+from pydantic import SecretStr
+from rich.progress import Progress
 
+from tokenopen.cli.demo_history import DAYS, live_through
+from tokenopen.cli.demo_people import PEOPLE
 from tokenopen.cli.demo_story import DemoFailed, tell_story
 from tokenopen.cli.demo_trace_run import run_trace
-from tokenopen.settings import child_environment
+from tokenopen.settings import Settings, child_environment
 from tokenopen.simulator.process import SimulatorProcess
 
 _PORT_FIRST: Final = 8000
@@ -31,20 +37,24 @@ def demo(
     *,
     once: Annotated[bool, typer.Option("--once", help="End after the checks instead of staying up.")] = False,
 ) -> None:
-    """Start a demo: embedded database, simulated provider, three groups, three keys, real calls."""
+    """Start a demo: embedded database, simulated provider, a month of the past, three groups, real calls."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tokenopen-demo-")))
         simulator = stack.enter_context(SimulatorProcess())
         environment = demo_environment(directory / "data")
-        url = stack.enter_context(_server(environment))
+        password = secrets.token_urlsafe(12)
         try:
-            story = tell_story(url, environment["TOKENOPEN_ADMIN_KEY"], simulator.base_url)
+            _live_through(environment, simulator.base_url, password)
+            # Looked for only now: the past took a while.
+            environment["TOKENOPEN_PORT"] = str(free_port())
+            url = stack.enter_context(_server(environment))
+            story = tell_story(url, environment["TOKENOPEN_ADMIN_KEY"])
             run_trace(story)
             _audit(environment)
         except DemoFailed as failure:
             typer.echo(f"The demo found a fault: {failure}", err=True)
             raise typer.Exit(1) from None
-        story.say_what_to_try()
+        story.say_what_to_try(password)
         if not once:
             typer.echo("\nThe demo stays up until Ctrl-C. Its data goes with it.")
             _wait_for_interrupt()
@@ -70,9 +80,30 @@ def demo_environment(data_dir: Path) -> dict[str, str]:
             "TOKENOPEN_DATA_DIR": str(data_dir),
             "TOKENOPEN_ADMIN_KEY": f"demo-{secrets.token_hex(24)}",
             "TOKENOPEN_HOST": "127.0.0.1",
-            "TOKENOPEN_PORT": str(free_port()),
             "TOKENOPEN_UPSTREAM_NETWORKS": "127.0.0.0/8",
         }
+    )
+
+
+def _live_through(environment: dict[str, str], provider_url: str, password: str) -> None:
+    """Fill the data directory with a month of calls, with a bar that shows how far it is."""
+    settings = Settings(
+        data_dir=Path(environment["TOKENOPEN_DATA_DIR"]),
+        admin_key=SecretStr(environment["TOKENOPEN_ADMIN_KEY"]),
+        upstream_networks=environment["TOKENOPEN_UPSTREAM_NETWORKS"],  # type: ignore[arg-type]
+    )
+    with Progress(transient=True) as progress:
+        task = progress.add_task("Living through the past month", total=DAYS)
+        calls = asyncio.run(
+            live_through(
+                settings,
+                provider_url,
+                password=password,
+                on_day=lambda days: progress.update(task, completed=days),
+            )
+        )
+    typer.echo(
+        f"The past month: {calls:,} calls by {len(PEOPLE)} people, made through the product's own clock."
     )
 
 

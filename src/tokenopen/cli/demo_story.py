@@ -11,12 +11,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from tokenopen.cli.demo_people import ADMINISTRATOR, PEOPLE
+
 EVERYDAY_MODEL: Final = "gpt-4o-mini"
 NEW_MODEL: Final = "gpt-6-luna"
 STRONG_MODEL: Final = "gpt-4.1"
 # Of each group: the key's name, and the model that it calls.
 GROUPS: Final = {"default": EVERYDAY_MODEL, "vip": NEW_MODEL, "enterprise": STRONG_MODEL}
-STARTING_CREDIT: Final = "25"
+ADA: Final = PEOPLE[1]
 _TIMEOUT_S: Final = 30
 
 
@@ -80,11 +82,17 @@ class Story:
         multiplier = Fraction(offered["multiplier"])
         return {name: Fraction(prices[name]) * multiplier for name in ("input", "output")}
 
-    def say_what_to_try(self) -> None:
-        """Print what a newcomer can do next."""
+    def say_what_to_try(self, password: str) -> None:
+        """Print what a newcomer can do next. Everybody signs in with ``password``."""
         key = self.keys["default"]
         typer.echo(f"""
-Try it (the key belongs to group Default):
+Open the console in a browser on this machine, which has a month of calls in it:
+
+  http://localhost:{self.url.rsplit(":", 1)[1]}
+  as a user:           {ADA.email}    password {password}
+  as an administrator: {ADMINISTRATOR.email}  password {password}
+
+Or call it (the key belongs to group Default):
 
   export OPENAI_BASE_URL={self.url}/v1
   export OPENAI_API_KEY={key}
@@ -100,58 +108,34 @@ Keys of the other groups:  VIP {self.keys["vip"]}
                            Enterprise {self.keys["enterprise"]}""")
 
 
-def tell_story(url: str, admin_key: str, provider_url: str) -> Story:
-    """Set up, make one call per group, and show two refusals. Raises DemoFailed."""
+def tell_story(url: str, admin_key: str) -> Story:
+    """Give keys to a user, make one call per group, and show two refusals. Raises DemoFailed."""
     admin = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {admin_key}"}, timeout=_TIMEOUT_S)
-    story = _set_up(url, admin, provider_url)
+    story = Story(url=url, admin=admin, user=admin, user_id="")
+    _find_user(story)
     _pick_groups(story)
     _call_each_group(story)
     _show_refusals(story)
     return story
 
 
-def _set_up(url: str, admin: httpx.Client, provider_url: str) -> Story:
-    story = Story(url=url, admin=admin, user=admin, user_id="")
-    models = {model: model for model in (*GROUPS.values(), "gpt-4o", "text-embedding-3-small")}
-    story.ask(
-        admin,
-        "POST",
-        "/api/admin/upstreams",
-        {
-            "name": "Simulated provider",
-            "provider": "openai",
-            "base_url": provider_url,
-            "credential": "sim-demo",
-            "models": models,
-        },
-    )
-    user = story.ask(
-        admin, "POST", "/api/admin/users", {"email": "ada@example.com", "name": "Ada", "role": "user"}
-    )
-    story.user_id = user["id"]
-    story.ask(
-        admin,
-        "POST",
-        f"/api/admin/users/{user['id']}/credits",
-        {"amount": STARTING_CREDIT, "reason": "Demo credit"},
-    )
-    created = story.ask(
-        admin, "POST", f"/api/admin/users/{user['id']}/management-keys", {"name": "Ada's own"}
-    )
-    story.user = httpx.Client(
-        base_url=url, headers={"Authorization": f"Bearer {created['key']}"}, timeout=_TIMEOUT_S
-    )
-    return story
+def _find_user(story: Story) -> None:
+    users = story.ask(story.admin, "GET", "/api/admin/users")["data"]
+    story.user_id = next(user["id"] for user in users if user["email"] == ADA.email)
+    path = f"/api/admin/users/{story.user_id}/management-keys"
+    created = story.ask(story.admin, "POST", path, {"name": "Ada's terminal"})
+    headers = {"Authorization": f"Bearer {created['key']}"}
+    story.user = httpx.Client(base_url=story.url, headers=headers, timeout=_TIMEOUT_S)
 
 
 def _pick_groups(story: Story) -> None:
-    """The user asks for VIP and gets it, is given Enterprise on own terms, and picks a group per key."""
-    wish = {"group": "vip", "reason": "We call every few seconds."}
+    """The user, who got VIP last month, is given Enterprise on own terms, and picks a group per key."""
+    wish = {"group": "enterprise", "reason": "We are about to call ten times as often."}
     request = story.ask(story.user, "POST", "/api/me/upgrade-requests", wish)
-    path = f"/api/admin/upgrade-requests/{request['id']}"
-    story.ask(story.admin, "PATCH", path, {"state": "approved", "answer": "Welcome."})
     path = f"/api/admin/users/{story.user_id}/entitlements/enterprise"
     story.ask(story.admin, "PUT", path, {"multiplier": "0.65", "requests_per_minute": 2_000})
+    path = f"/api/admin/upgrade-requests/{request['id']}"
+    story.ask(story.admin, "PATCH", path, {"state": "approved", "answer": "Welcome."})
     table = Table(title="Groups that Ada may pick for a key")
     for heading in ("Group", "Price multiplier", "Suitable for", "Requests / minute", "Requests / day"):
         table.add_column(heading)
@@ -171,7 +155,8 @@ def _pick_groups(story: Story) -> None:
 
 
 def _call_each_group(story: Story) -> None:
-    table = Table(title="One call per group (1 credit = 1 USD)")
+    balance = story.credit()["balance"]
+    table = Table(title=f"One call per group, from a balance of {balance} (1 credit = 1 USD)")
     for heading in (
         "Group",
         "Model",
