@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tests.conftest import HASHING_KEY
+from tests.refused_calls import refuse_call
 from tests.sessions import BROWSER, OTHER_PASSWORD, give_session
 from tests.web.conftest import OpenBrowser
 from tests.web.forms import FROM_OUR_PAGE, form_token
@@ -53,6 +54,10 @@ ACCESS: Final[Mapping[Route, Access]] = {
     ("GET", "/profile/management-keys/new"): "users",
     ("POST", "/profile/management-keys"): "users",
     ("POST", "/profile/management-keys/{key_id}/revoke"): "users",
+    ("GET", "/calls"): "users",
+    ("GET", "/calls/refused"): "users",
+    ("GET", "/calls/find"): "users",
+    ("GET", "/calls/{call_id}"): "users",
     ("GET", "/guide"): "everybody",
     ("GET", "/guide/{name}"): "everybody",
     ("GET", "/guide/{name}.md"): "everybody",
@@ -83,10 +88,15 @@ async def _own_management_key(storage: Storage, owner: Actor) -> Mapping[str, st
     return {"key_id": key.id}
 
 
+async def _own_call(storage: Storage, owner: Actor) -> Mapping[str, str]:
+    return {"call_id": await refuse_call(storage, owner)}
+
+
 # What a path names that is one user's own, and how the user comes to have it.
 OWNED: Final[Mapping[Route, Own]] = {
     ("POST", "/profile/sessions/{session_id}/revoke"): _own_session,
     ("POST", "/profile/management-keys/{key_id}/revoke"): _own_management_key,
+    ("GET", "/calls/{call_id}"): _own_call,
 }
 
 FROM_ELSEWHERE: Final[Sequence[Mapping[str, str]]] = (

@@ -12,6 +12,7 @@ from tokenopen.api.services import CurrentServices
 from tokenopen.api.usage import PeriodQuery, format_time
 from tokenopen.control import refused_call as control
 from tokenopen.control.usage import Interval, account_of
+from tokenopen.storage.refused_call import RefusedFilter
 
 router = APIRouter(tags=["refused calls"])
 
@@ -107,7 +108,9 @@ async def list_my_refused_calls(
 ) -> PageOut[RefusedCallOut]:
     """One's own refused calls, newest first; the last 1,000 are kept."""
     async with services.storage.read() as tx:
-        page = await control.list_refused(tx, account_id=actor.account_id, code=query.code, page=query.page())
+        page = await control.list_refused(
+            tx, wanted=RefusedFilter(account_id=actor.account_id, code=query.code), page=query.page()
+        )
     return page_out(page, _show)
 
 
@@ -130,7 +133,9 @@ async def list_refused_calls(
     """Refused calls of everybody or of one user, newest first."""
     async with services.storage.read() as tx:
         account_id = await account_of(tx, actor, query.user)
-        page = await control.list_refused(tx, account_id=account_id, code=query.code, page=query.page())
+        page = await control.list_refused(
+            tx, wanted=RefusedFilter(account_id=account_id, code=query.code), page=query.page()
+        )
     return page_out(page, _show)
 
 

@@ -151,6 +151,26 @@ async def _post(
     return entry
 
 
+async def list_my_entries(
+    tx: Transaction,
+    actor: Actor,
+    *,
+    kind: EntryKind | None = None,
+    call_id: str | None = None,
+    page: PageRequest,
+) -> Page[LedgerEntry]:
+    """Return the entries of the actor's own account, newest first."""
+    rows = await statements.list_entries(
+        tx,
+        account_id=actor.account_id,
+        kind=kind,
+        call_id=call_id,
+        before=page.after,
+        limit=page.fetch,
+    )
+    return cut_page([statements.entry_from_row(row) for row in rows], page, cursor_of=lambda entry: entry.id)
+
+
 async def list_entries(
     tx: Transaction,
     actor: Actor,

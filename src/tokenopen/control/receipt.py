@@ -17,6 +17,7 @@ from tokenopen.core.money import (
     NANO_PER_CREDIT,
     PPM_ONE,
     UNITS_PER_PRICE,
+    Nanocredits,
     format_amount,
     format_multiplier,
 )
@@ -44,6 +45,19 @@ class UpstreamAttempt:
     upstream_name: str | None
     result: str | None
     duration_ms: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChargeLine:
+    """A line of the sum that a charge is: units at a price per million, or one call at a price per call.
+
+    ``unit_class`` is None for the price per call; ``amount`` is exact, a decimal number of credits.
+    """
+
+    unit_class: str | None
+    units: int
+    price: Nanocredits
+    amount: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +143,24 @@ async def _attempts(tx: Transaction, row: Row) -> Sequence[UpstreamAttempt]:
         )
         for attempt in stored
     ]
+
+
+def charge_lines(usage: Usage, prices: Prices) -> Sequence[ChargeLine]:
+    """Return the lines that a charge's list price is the sum of, before any rounding."""
+    lines = [
+        ChargeLine(
+            unit_class=unit_class,
+            units=usage.units[unit_class],
+            price=prices.per_million[unit_class],
+            amount=_format_exact(usage.units[unit_class] * prices.per_million[unit_class] * PPM_ONE),
+        )
+        for unit_class in USAGE_CLASSES
+        if usage.units.get(unit_class)
+    ]
+    if prices.per_call:
+        amount = format_amount(prices.per_call)
+        lines.append(ChargeLine(unit_class=None, units=1, price=prices.per_call, amount=amount))
+    return lines
 
 
 def explain_charge(usage: Usage, prices: Prices, *, multiplier_ppm: int) -> str:

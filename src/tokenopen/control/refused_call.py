@@ -1,16 +1,18 @@
 """Refused calls: the newest of an account in full, and how many there were of each code."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from tokenopen.control.group import find_group
 from tokenopen.control.page import Page, PageRequest, cut_page
 from tokenopen.control.usage import HOURS_SHOWN_MAX, Interval, Period, Time, sort_key, time_of
-from tokenopen.core.errors import InvalidRequest
+from tokenopen.core.errors import InvalidRequest, NotFound
 from tokenopen.core.refused_call import HOUR_MS, RefusedCall
 from tokenopen.ports.storage import Transaction
 from tokenopen.storage.platform import load_platform
-from tokenopen.storage.refused_call import list_refused_calls
+from tokenopen.storage.policy import decode_json
+from tokenopen.storage.refused_call import RefusedFilter, find_refused_call, list_refused_calls
 from tokenopen.storage.usage import sum_refused
 
 Row = Mapping[str, Any]
@@ -18,12 +20,20 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusedRecord:
-    """A refused call with the names of its key and group today."""
+    """A refused call with the names of its key, group and user today."""
 
     refused: RefusedCall
     key_name: str | None
+    key_last_four: str | None
     group_slug: str | None
     group_name: str | None
+    user_id: str | None
+    user_email: str | None
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the message is made of, such as limit and used; empty where it was not kept."""
+        return {} if self.refused.facts is None else decode_json(self.refused.facts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,21 +50,30 @@ class RefusedSum:
 
 
 async def list_refused(
-    tx: Transaction, *, account_id: str | None, code: str | None, page: PageRequest
+    tx: Transaction, *, wanted: RefusedFilter, group: str | None = None, page: PageRequest
 ) -> Page[RefusedRecord]:
-    """Return an account's refused calls, or everybody's, newest first; the last 1,000 of each are kept."""
-    rows = await list_refused_calls(
-        tx, account_id=account_id, code=code, before_id=page.after, limit=page.fetch
-    )
+    """Return an account's refused calls, or everybody's, newest first; the last 1,000 of each are kept.
+
+    ``group`` is a slug; an unknown one is NotFound.
+    """
+    if group is not None:
+        wanted = replace(wanted, group_id=(await find_group(tx, group)).id)
+    rows = await list_refused_calls(tx, wanted=wanted, before_id=page.after, limit=page.fetch)
     return cut_page([_record(row) for row in rows], page, cursor_of=lambda record: record.refused.id)
+
+
+async def find_refused(tx: Transaction, account_id: str | None, call_id: str) -> RefusedRecord:
+    """Return an account's refused call, anybody's where no account is named. Refuses NotFound."""
+    row = await find_refused_call(tx, call_id, account_id=account_id)
+    if row is None:
+        raise NotFound(f"There is no call {call_id}.")
+    return _record(row)
 
 
 def _record(row: Row) -> RefusedRecord:
     return RefusedRecord(
         refused=RefusedCall(**{name: row[name] for name in RefusedCall.__dataclass_fields__}),
-        key_name=row["key_name"],
-        group_slug=row["group_slug"],
-        group_name=row["group_name"],
+        **{name: row[name] for name in RefusedRecord.__dataclass_fields__ if name != "refused"},
     )
 
 

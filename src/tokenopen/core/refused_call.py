@@ -19,7 +19,7 @@ class RefusedHour:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusedCall:
-    """One refusal. ``id`` is the call id that the reply carried."""
+    """One refusal. ``id`` is the call id that the reply carried; ``facts`` are the refusal's, as JSON."""
 
     id: str
     account_id: str
@@ -30,4 +30,5 @@ class RefusedCall:
     status: int
     code: str
     message: str
+    facts: str | None
     refused_at_ms: int

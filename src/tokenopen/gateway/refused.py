@@ -7,6 +7,8 @@ few seconds. A crash loses what has not been written: refusals cost nothing, so 
 from collections import Counter, deque
 from typing import Final
 
+import msgspec
+
 from tokenopen.core.caller import Caller
 from tokenopen.core.errors import Refusal
 from tokenopen.core.refused_call import HOUR_MS, RefusedCall, RefusedHour
@@ -14,6 +16,7 @@ from tokenopen.ports.clock import Clock
 
 _WAITING_MAX: Final = 200
 MESSAGE_CHARACTERS_MAX: Final = 1_000
+FACTS_CHARACTERS_MAX: Final = 2_000
 
 
 class RefusedCalls:
@@ -48,6 +51,7 @@ class RefusedCalls:
                 status=refusal.status,
                 code=refusal.code,
                 message=refusal.message[:MESSAGE_CHARACTERS_MAX],
+                facts=_facts(refusal),
                 refused_at_ms=now_ms,
             )
         )
@@ -62,3 +66,12 @@ class RefusedCalls:
     def put_back(self, counts: Counter[RefusedHour]) -> None:
         """Count again what could not be written."""
         self._counts.update(counts)
+
+
+def _facts(refusal: Refusal) -> str | None:
+    """Return what the message is made of, as JSON; None where it is nothing, or too much to be kept."""
+    facts = {name: fact for name, fact in refusal.facts.items() if fact is not None}
+    if refusal.retry_after_s is not None:
+        facts["retry_after_s"] = refusal.retry_after_s
+    text = msgspec.json.encode(facts).decode() if facts else ""
+    return text if 0 < len(text) <= FACTS_CHARACTERS_MAX else None

@@ -3,13 +3,29 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ScalarSelect, Select, and_, insert, select, update
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    ScalarSelect,
+    Select,
+    and_,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
+from tokenopen.core.identifier import charge_entry_id
 from tokenopen.core.ledger import AccountBook, LedgerEntry
 from tokenopen.ports.storage import Transaction
+from tokenopen.storage.keyset import Stretch
 from tokenopen.storage.schema import accounts, calls, ledger_entries
+from tokenopen.storage.schema_base import NOT_A_CHARGE
 
 Row = Mapping[str, Any]
+
+_entry = ledger_entries.c
 
 
 async def find_account_id(tx: Transaction, user_id: str) -> str | None:
@@ -87,6 +103,26 @@ def _number_of(account_id: str, entry_id: str) -> ScalarSelect[Any]:
     )
 
 
+def _stretch(account_id: str | None, kind: str | None, before: str | None) -> Stretch:
+    """Return the stretch of an index to read; all but charges are few, and have indexes of their own."""
+    prefix: list[tuple[ColumnElement[Any], Any]] = []
+    always: list[ColumnElement[bool]] = []
+    if account_id is not None:
+        prefix.append((_entry.account_id, account_id))
+    if kind is not None and kind != "charge":
+        prefix.append((_entry.kind, kind))
+        always.append(_not_a_charge())
+    if account_id is None:
+        return Stretch(by=_entry.id, prefix=prefix, always=always, before=before)
+    number = None if before is None else _number_of(account_id, before)
+    return Stretch(by=_entry.number, prefix=prefix, always=always, before=number)
+
+
+def _not_a_charge() -> ColumnElement[bool]:
+    """Return a partial index's condition as the index has it, so that SQLite knows it again."""
+    return literal_column(NOT_A_CHARGE, Boolean)
+
+
 async def list_entries(
     tx: Transaction,
     *,
@@ -101,19 +137,18 @@ async def list_entries(
     One account's are in order of their number, which is how its balances follow each other; those of all
     accounts in order of their id. ``before`` is the id of the last entry seen.
     """
-    entries = ledger_entries.c
-    conditions = []
-    if kind is not None:
-        conditions.append(entries.kind == kind)
-    if call_id is not None:
-        conditions.append(entries.call_id == call_id)
-    if account_id is not None:
-        conditions.append(entries.account_id == account_id)
-        if before is not None:
-            conditions.append(entries.number < _number_of(account_id, before))
-        order = entries.number.desc()
+    conditions = [] if kind is None else [_entry.kind == kind]
+    if call_id is None:
+        stretch = _stretch(account_id, kind, before)
+        conditions.append(stretch.where())
+        order = stretch.order()
     else:
+        # A call has one charge, whose id is made of its own, and few entries besides.
+        others = and_(_not_a_charge(), _entry.call_id == call_id)
+        conditions.append(or_(_entry.id == charge_entry_id(call_id), others))
+        if account_id is not None:
+            conditions.append(_entry.account_id == account_id)
         if before is not None:
-            conditions.append(entries.id < before)
-        order = entries.id.desc()
-    return await tx.fetch_all(_entries().where(and_(True, *conditions)).order_by(order).limit(limit))
+            conditions.append(_entry.id < before)
+        order = [_entry.id.desc()]
+    return await tx.fetch_all(_entries().where(*conditions).order_by(*order).limit(limit))

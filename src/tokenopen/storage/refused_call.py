@@ -4,13 +4,16 @@ What the gateway's log of refusals writes, best effort, and the list of it.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, delete, insert, select, text
+from sqlalchemy import ColumnElement, Select, delete, insert, select, text
 
 from tokenopen.ports.storage import Transaction
 from tokenopen.storage.keyset import Stretch
-from tokenopen.storage.schema import api_keys, groups, refused_calls
+from tokenopen.storage.schema import api_keys, groups, refused_calls, users
+
+Row = Mapping[str, Any]
 
 # Both engines take this as it stands.
 _ADD_REFUSED_HOUR: Final = text("""
@@ -47,30 +50,73 @@ async def trim_refused_calls(tx: Transaction, account_id: str, *, keep: int) -> 
         )
 
 
-async def list_refused_calls(
-    tx: Transaction, *, account_id: str | None, code: str | None, before_id: str | None, limit: int
-) -> Sequence[Mapping[str, Any]]:
-    """Return refused calls, of one account or of all, newest first, with the names of key and group."""
-    column = refused_calls.c
-    conditions: list[ColumnElement[bool]] = []
-    prefix: list[tuple[ColumnElement[Any], Any]] = []
-    if account_id is not None:
-        # An account has few of them, so its own index serves for every code.
-        prefix = [(column.account_id, account_id)]
-        conditions = [] if code is None else [column.code == code]
-    elif code is not None:
-        prefix = [(column.code, code)]
-    stretch = Stretch(by=column.id, prefix=prefix, before=before_id)
-    return await tx.fetch_all(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedFilter:
+    """Which refused calls are listed; None leaves a column open. ``until_ms`` is excluded.
+
+    Of everybody's, without an account, only ``code`` has an index; an account has few.
+    """
+
+    account_id: str | None = None
+    code: str | None = None
+    key_id: str | None = None
+    group_id: str | None = None
+    model: str | None = None
+    surface: str | None = None
+    from_ms: int | None = None
+    until_ms: int | None = None
+
+
+def _with_names() -> Select[Any]:
+    return (
         select(
             refused_calls,
             groups.c.slug.label("group_slug"),
             groups.c.name.label("group_name"),
             api_keys.c.name.label("key_name"),
+            api_keys.c.last_four.label("key_last_four"),
+            users.c.id.label("user_id"),
+            users.c.email.label("user_email"),
         )
         .outerjoin(groups, groups.c.id == refused_calls.c.group_id)
         .outerjoin(api_keys, api_keys.c.id == refused_calls.c.key_id)
-        .where(stretch.where(), *conditions)
-        .order_by(*stretch.order())
-        .limit(limit)
+        .outerjoin(users, users.c.id == api_keys.c.user_id)
     )
+
+
+def _conditions(wanted: RefusedFilter) -> list[ColumnElement[bool]]:
+    column = refused_calls.c
+    found = [
+        column[name] == value
+        for name in ("code", "key_id", "group_id", "model", "surface")
+        if (value := getattr(wanted, name)) is not None
+    ]
+    if wanted.from_ms is not None:
+        found.append(column.refused_at_ms >= wanted.from_ms)
+    if wanted.until_ms is not None:
+        found.append(column.refused_at_ms < wanted.until_ms)
+    return found
+
+
+async def list_refused_calls(
+    tx: Transaction, *, wanted: RefusedFilter, before_id: str | None, limit: int
+) -> Sequence[Row]:
+    """Return refused calls, newest first, with the names of key, group and user."""
+    column = refused_calls.c
+    prefix: list[tuple[ColumnElement[Any], Any]] = []
+    if wanted.account_id is not None:
+        prefix = [(column.account_id, wanted.account_id)]
+    elif wanted.code is not None:
+        prefix = [(column.code, wanted.code)]
+    stretch = Stretch(by=column.id, prefix=prefix, before=before_id)
+    return await tx.fetch_all(
+        _with_names().where(stretch.where(), *_conditions(wanted)).order_by(*stretch.order()).limit(limit)
+    )
+
+
+async def find_refused_call(tx: Transaction, call_id: str, *, account_id: str | None) -> Row | None:
+    """Return one refused call as ``list_refused_calls`` does, or None where it is not the account's."""
+    statement = _with_names().where(refused_calls.c.id == call_id)
+    if account_id is not None:
+        statement = statement.where(refused_calls.c.account_id == account_id)
+    return await tx.fetch_one(statement)

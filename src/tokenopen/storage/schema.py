@@ -386,6 +386,8 @@ refused_calls = Table(
     Column("status", Integer, nullable=False),
     Column("code", Text, nullable=False),
     Column("message", Text, nullable=False),
+    # What the message is made of, as JSON; null where it is too much to be kept.
+    Column("facts", Text),
     Column("refused_at_ms", BigInteger, nullable=False),
     Index(None, "id"),
     Index(None, "code", "id"),

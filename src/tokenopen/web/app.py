@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
 from tokenopen.control.services import Services
-from tokenopen.web import guide, home, profile, sign_in, sign_up
+from tokenopen.web import call, guide, home, profile, sign_in, sign_up
 from tokenopen.web.error_page import add_error_pages
 from tokenopen.web.render import create_environment
 from tokenopen.web.security import SecurityHeaders
@@ -26,6 +26,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     sign_in.router,
     sign_up.router,
     profile.router,
+    call.router,
     guide.router,
 )
 

@@ -57,6 +57,13 @@ def _instant(context: Context, instant_ms: int) -> Markup:
 
 
 @pass_context
+def _instant_to_second(context: Context, instant_ms: int) -> Markup:
+    return Markup('<time datetime="{}">{}</time>').format(
+        as_text.machine_instant(instant_ms), as_text.instant_to_second(instant_ms, _visit(context).zone)
+    )
+
+
+@pass_context
 def _day(context: Context, instant_ms: int) -> Markup:
     zone = _visit(context).zone
     return Markup('<time datetime="{}">{}</time>').format(
@@ -95,6 +102,7 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "duration": as_text.duration,
     "browser": as_text.browser,
     "instant": _instant,
+    "instant_to_second": _instant_to_second,
     "day": _day,
     "ago": _ago,
 }
