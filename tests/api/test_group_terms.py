@@ -74,8 +74,8 @@ async def test_data_holds_only_what_may_be_picked_the_default_first(
         ("default", True, "Open to everyone")
     ]
     assert [(group["slug"], group["open"], group["how"]) for group in answer["by_request"]] == [
-        ("enterprise", False, "By request"),
         ("vip", False, "By request"),
+        ("enterprise", False, "By request"),
     ]
     await entitle("enterprise")
     answer = (await user_client.get("/api/me/groups")).json()

@@ -54,6 +54,11 @@ async def _key(world: World) -> Mapping[str, str]:
     return {"key_id": key["id"]}
 
 
+async def _key_to_move(world: World) -> Mapping[str, str]:
+    await _entitled(world)
+    return await _key(world)
+
+
 async def _management_key(world: World) -> Mapping[str, str]:
     key = await world.send(world.mine.post, "/api/me/management-keys", {"name": "key"})
     return {"key_id": key["id"], "user_id": world.user.user_id}
@@ -172,6 +177,9 @@ CHANGES: Mapping[Route, Change] = {
     ("DELETE", "/api/admin/users/{user_id}/entitlements/{slug}"): Change(raises="account", prepare=_entitled),
     ("POST", "/api/me/keys"): Change(raises="account", body={"name": "key"}),
     ("PATCH", "/api/me/keys/{key_id}"): Change(raises="account", prepare=_key, body={"state": "disabled"}),
+    ("POST", "/api/me/keys/move"): Change(
+        raises="account", prepare=_key_to_move, body={"group": "vip", "keys": None}
+    ),
     ("POST", "/api/me/keys/{key_id}/rotate"): Change(raises="account", prepare=_key),
     ("POST", "/api/me/keys/{key_id}/revoke"): Change(raises="account", prepare=_key),
     ("POST", "/api/admin/users/{user_id}/keys"): Change(

@@ -134,3 +134,13 @@ async def test_a_key_is_rotated_and_its_new_secret_printed_once(cli: Cli) -> Non
     assert "export OPENAI_API_KEY=sk-to-" in ran.out
     assert created["key"] not in ran.out
     assert (await cli("keys", "rotate", created["id"], "--json")).json["key"].startswith("sk-to-")
+
+
+async def test_a_user_moves_their_keys_to_another_group(user_cli: Cli, cli: Cli) -> None:
+    await cli("groups", "change", "vip", "--visibility", "public")
+    ids = [(await user_cli("keys", "create", "--name", name, "--json")).json["id"] for name in "ab"]
+    await user_cli("keys", "move", "vip", "--key", ids[0])
+    assert (await user_cli("keys", "show", ids[0])).line("Group") == "VIP (vip)"
+    assert (await user_cli("keys", "show", ids[1])).line("Group") == "Default (default)"
+    moved = (await user_cli("keys", "move", "vip", "--json")).json["data"]
+    assert {key["id"] for key in moved} == set(ids)

@@ -69,8 +69,8 @@ ADMINISTRATORS_ONLY: dict[str, UseCase] = {
         tx, me, "key_x", {"state": "disabled"}, account_id="acc_other"
     ),
     "revoke anybody's API key": lambda tx, me: api_key.revoke_api_key(tx, me, "key_x", account_id=None),
-    "move API keys": lambda tx, me: api_key.move_api_keys(
-        tx, me, account_id=me.account_id, group="vip", key_ids=None
+    "move another's API keys": lambda tx, me: api_key.move_api_keys(
+        tx, me, account_id="acc_other", group="vip", key_ids=None
     ),
     "list another's sessions": lambda tx, me: session.list_sessions(tx, me, user_id=OTHER),
     "revoke another's session": lambda tx, me: session.revoke_session(tx, me, "ses_x", user_id=OTHER),

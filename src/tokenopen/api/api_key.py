@@ -64,6 +64,13 @@ class RotationIn(Body):
     overlap_seconds: Annotated[int, Field(ge=0, le=30 * 24 * 3600)] = 24 * 3600
 
 
+class MoveIn(Body):
+    """Which keys move to a group that is open to oneself; null is every key that is not revoked."""
+
+    group: Slug
+    keys: Annotated[list[str], Field(min_length=1, max_length=1_000)] | None
+
+
 class ApiKeyQuery(PageQuery):
     """Whose keys are asked for: ``user`` is an id, ``group`` a slug."""
 
@@ -212,6 +219,20 @@ async def list_my_keys(
 async def create_my_key(services: CurrentServices, actor: CurrentUser, body: ApiKeyIn) -> CreatedApiKeyOut:
     """Create a key in one of the groups open to oneself; its secret is in this answer and nowhere else."""
     return await _create(services, actor, actor.user_id, body)
+
+
+@router.post("/api/me/keys/move")
+async def move_my_keys(services: CurrentServices, actor: CurrentUser, body: MoveIn) -> PageOut[ApiKeyOut]:
+    """Move keys of one's own to a group, all or none; secrets stay. Answers with those in the group."""
+    async with services.storage.write() as tx:
+        await control.move_api_keys(
+            tx, actor, account_id=actor.account_id, group=body.group, key_ids=body.keys
+        )
+        usable = await control.list_my_usable_api_keys(tx, actor)
+    return PageOut(
+        data=[_show(view) for view in usable if view.terms.group.description.slug == body.group],
+        next_cursor=None,
+    )
 
 
 @router.get("/api/me/keys/{key_id}")

@@ -10,11 +10,11 @@ from tokenopen.api.gateway import LookUp
 from tokenopen.api.json_types import format_instant
 from tokenopen.api.model_shape import show_model, show_models
 from tokenopen.api.receipt import show_receipt
+from tokenopen.control.limit_use import read_limits_use
 from tokenopen.control.receipt import get_receipt
-from tokenopen.core.admission import limit_uses
 from tokenopen.core.errors import NotFound
 from tokenopen.core.money import format_amount, format_multiplier
-from tokenopen.core.rate_limit import LimitUse, day_at
+from tokenopen.core.rate_limit import LimitUse
 from tokenopen.core.terms import (
     allowed_models,
     allows,
@@ -26,7 +26,6 @@ from tokenopen.core.terms import (
 from tokenopen.gateway.check import check_caller, find_allowed_model
 from tokenopen.gateway.directory import Directory, Resolved
 from tokenopen.ports.storage import Storage
-from tokenopen.storage.rate_window import count_open_calls, find_token_window, find_window
 from tokenopen.storage.user import find_user
 from tokenopen.upstream.dialect import Dialect
 
@@ -74,23 +73,16 @@ class CallerApi:
         _no_rest(rest)
         resolved = await self._find(key_hash, address)
         caller, zone = resolved.caller, resolved.catalog.platform.zone
-        async with self._storage.read() as tx:
-            window = await find_window(tx, caller.key.account_id, caller.group.id)
-            tokens = await find_token_window(tx, caller.key.account_id, caller.group.id)
-            running = await count_open_calls(tx, caller.key.account_id, caller.group.id)
-            now_ms = tx.now_ms
         policy = caller.group.revision_at(resolved.as_of_ms).policy
         entitlement = caller.entitlement_at(resolved.as_of_ms)
-        limits = limits_for(policy, entitlement)
-        day = day_at(now_ms, zone)
-        window.advance(now_ms, day)
-        minute, today = limit_uses(
-            window,
-            per_minute=limits.requests_per_minute,
-            per_day=limits.requests_per_day,
-            now_ms=now_ms,
-            day=day,
-        )
+        async with self._storage.read() as tx:
+            use = await read_limits_use(
+                tx,
+                account_id=caller.key.account_id,
+                group_id=caller.group.id,
+                limits=limits_for(policy, entitlement),
+                zone=zone,
+            )
         multiplier_ppm, rule = base_multiplier(policy, entitlement)
         return {
             "name": caller.key.name,
@@ -105,16 +97,10 @@ class CallerApi:
             "allowed_models": allowed_models(policy, entitlement),
             "models": caller.key.models,
             "limits": {
-                "requests_per_minute": _limit_json(minute, window.used_minute, now_ms),
-                "requests_per_day": _limit_json(today, window.day_count, now_ms),
-                "tokens_per_minute": _limit_json(
-                    None
-                    if limits.tokens_per_minute is None
-                    else tokens.use(limits.tokens_per_minute, now_ms),
-                    tokens.used(now_ms),
-                    now_ms,
-                ),
-                "concurrent_calls": _running_json(limits.concurrent_calls, running),
+                "requests_per_minute": _limit_json(use.minute, use.used_minute, use.now_ms),
+                "requests_per_day": _limit_json(use.today, use.used_today, use.now_ms),
+                "tokens_per_minute": _limit_json(use.tokens, use.used_tokens, use.now_ms),
+                "concurrent_calls": _running_json(use.limits.concurrent_calls, use.running_calls),
             },
             "expires_at": None
             if caller.key.expires_at_ms is None

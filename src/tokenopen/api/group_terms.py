@@ -168,7 +168,7 @@ async def list_my_groups_with_terms(services: CurrentServices, actor: CurrentUse
     """The groups a key of one's own may be created in, with terms; beside them those by request."""
     async with services.storage.read() as tx:
         choice = await list_my_groups(tx, actor)
-    shown = sorted((_show(terms, choice) for terms in choice.groups), key=lambda group: not group.is_default)
+    shown = [_show(terms, choice) for terms in choice.groups]
     return MyGroupsOut(
         data=[group for group in shown if group.open],
         by_request=[group for group in shown if not group.open],

@@ -13,7 +13,7 @@ from tokenopen.cli.command import LIMIT, Cursor, Limit, Session, command
 from tokenopen.cli.output import facts, instant_text, limits_facts, multipliers_text, table
 from tokenopen.core.group import matches_any
 
-app = typer.Typer(help="API keys: create, list, change, rotate, revoke.", no_args_is_help=True)
+app = typer.Typer(help="API keys: create, list, change, move, rotate, revoke.", no_args_is_help=True)
 
 _EXAMPLE_MODEL: Final = "gpt-4o-mini"
 
@@ -241,6 +241,20 @@ def change(
     }
     body |= {field: None for field, wanted in cleared.items() if wanted}
     session.show(session.client.patch(_path(session, key), body), _one)
+
+
+@command(app, "move")
+def move(
+    session: Session,
+    group: Annotated[str, typer.Argument(metavar="GROUP", help="The slug of a group open to you.")],
+    key: Annotated[
+        list[str] | None,
+        typer.Option("--key", metavar="KEY", help="One of your keys; may repeat. Without it, all of them."),
+    ] = None,
+) -> None:
+    """Move your own keys to a group, all of them or none; secrets stay."""
+    answer = session.client.post(path_of("me", "keys", "move"), {"group": group, "keys": key or None})
+    session.show_page(answer, _rows)
 
 
 @command(app, "rotate")

@@ -120,6 +120,15 @@ async def list_my_api_keys(tx: Transaction, actor: Actor, *, page: PageRequest) 
     return cut_page(await _views(tx, rows), page, cursor_of=lambda view: view.key.id)
 
 
+async def list_my_usable_api_keys(tx: Transaction, actor: Actor) -> Sequence[ApiKeyView]:
+    """Return the actor's own keys that are not revoked, oldest first: those that may be moved."""
+    return await _list_usable(tx, actor.account_id)
+
+
+async def _list_usable(tx: Transaction, account_id: str) -> Sequence[ApiKeyView]:
+    return await _views(tx, await storage.list_usable_api_keys(tx, account_id))
+
+
 async def list_api_keys(
     tx: Transaction,
     actor: Actor,
@@ -357,18 +366,18 @@ async def _write(
 async def move_api_keys(
     tx: Transaction, actor: Actor, *, account_id: str, group: str, key_ids: Sequence[str] | None
 ) -> None:
-    """Move an account's keys to a group that is open to it; None is every key that is not revoked.
+    """Move an account's keys to a group that is open to it, all or none; None is every key not revoked.
 
-    Refuses GroupNotAvailable, and NotFound where an id is none of the account's usable keys.
+    Secrets stay. Refuses GroupNotAvailable, and NotFound where an id is none of the account's usable keys.
     """
-    actor.require_administrator()
+    if account_id != actor.account_id:
+        actor.require_administrator()
+    await lock_account(tx, account_id)
     terms = await choose_group(tx, account_id, group)
-    usable = {
-        view.key.id: view for view in await _views(tx, await storage.list_usable_api_keys(tx, account_id))
-    }
+    usable = {view.key.id: view for view in await _list_usable(tx, account_id)}
     for key_id in dict.fromkeys(usable if key_ids is None else key_ids):
         if key_id not in usable:
-            raise NotFound(f"There is no API key {key_id} that could be moved.", param="move_keys")
+            raise NotFound(f"There is no API key {key_id} that could be moved.")
         before = usable[key_id]
         if before.key.group_id != terms.group.id:
             after = replace(before.key, group_id=terms.group.id)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tokenopen.control.actor import Actor
+from tokenopen.control.price_list import step_of
 from tokenopen.core.caller import find_entitlement, group_is_open
 from tokenopen.core.catalog import Model
 from tokenopen.core.errors import GroupNotAvailable
@@ -77,7 +78,8 @@ class GroupTerms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupChoice:
-    """What an account may choose from: every active group with its terms, and what is offered."""
+    """What an account may choose from: every active group with its terms, the default first, then as people
+    move up; and what is offered."""
 
     groups: Sequence[GroupTerms]
     default_group_id: str
@@ -102,9 +104,20 @@ async def list_terms(tx: Transaction, account_id: str) -> Sequence[GroupTerms]:
 
 async def list_my_groups(tx: Transaction, actor: Actor) -> GroupChoice:
     """Return what the actor may choose from for a key, and what they may ask for."""
+    return await _choice(tx, await list_terms(tx, actor.account_id))
+
+
+async def list_public_groups(tx: Transaction) -> GroupChoice:
+    """Return the groups as somebody finds them who has no account yet."""
+    groups = await list_groups(tx, state="active")
+    return await _choice(tx, [terms_of(group, [], tx.now_ms) for group in groups])
+
+
+async def _choice(tx: Transaction, groups: Sequence[GroupTerms]) -> GroupChoice:
+    default_group_id = (await load_platform(tx)).default_group
     return GroupChoice(
-        groups=await list_terms(tx, actor.account_id),
-        default_group_id=(await load_platform(tx)).default_group,
+        groups=sorted(groups, key=lambda terms: step_of(terms.group, default_group_id)),
+        default_group_id=default_group_id,
         offered=await list_offered_models(tx),
         now_ms=tx.now_ms,
     )

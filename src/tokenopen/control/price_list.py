@@ -37,10 +37,11 @@ class PriceList:
         return [model for model in self.offered if group.policy.allows(model.name)]
 
 
-def _step(group: GroupRecord) -> tuple[bool, int, str]:
-    """Return where a group stands: those open to everyone first, then by how often they may be called."""
+def step_of(group: GroupRecord, default_group_id: str) -> tuple[bool, bool, int, str]:
+    """Return where a group stands: the default first, then those open to everyone, by requests a minute."""
     limit = group.policy.limits.requests_per_minute
     return (
+        group.id != default_group_id,
         group.description.visibility != "public",
         LIMIT_MAX + 1 if limit is None else limit,
         group.description.slug,
@@ -53,7 +54,7 @@ async def read_price_list(tx: Transaction) -> PriceList:
     groups = await list_groups(tx, state="active")
     return PriceList(
         platform=platform,
-        groups=sorted(groups, key=lambda group: (group.id != platform.default_group, _step(group))),
+        groups=sorted(groups, key=lambda group: step_of(group, platform.default_group)),
         offered=await list_offered_models(tx),
         now_ms=tx.now_ms,
     )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Select, insert, select, update
+from sqlalchemy import Select, func, insert, select, update
 
 from tokenopen.core.api_key import ApiKey
 from tokenopen.ports.storage import Transaction
@@ -102,6 +102,16 @@ async def list_api_keys(
     if before_id is not None:
         statement = statement.where(api_keys.c.id < before_id)
     return await tx.fetch_all(statement)
+
+
+async def count_usable_api_keys(tx: Transaction, account_id: str) -> Mapping[str, int]:
+    """Return how many of an account's keys are not revoked, by the id of the group that they are in."""
+    rows = await tx.fetch_all(
+        select(api_keys.c.group_id, func.count().label("keys"))
+        .where(api_keys.c.account_id == account_id, api_keys.c.state != "revoked")
+        .group_by(api_keys.c.group_id)
+    )
+    return {row["group_id"]: row["keys"] for row in rows}
 
 
 async def list_usable_api_keys(tx: Transaction, account_id: str) -> Sequence[Row]:
