@@ -2,8 +2,10 @@
 
 import httpx
 import pytest
+from sqlalchemy import delete
 
 from tests.api.conftest import refusal
+from tokenopen.storage.schema import platform_settings
 from tokenopen.storage.sqlite import SqliteStorage
 
 Client = httpx.AsyncClient
@@ -21,6 +23,7 @@ async def test_settings_change_one_by_one_and_bind_the_next_call(
         "starting_credit": "0",
         "allowed_email_domains": [],
         "public_prices": False,
+        "call_retention_days": None,
     }
     for change in (
         {"time_zone": "America/New_York"},
@@ -30,6 +33,7 @@ async def test_settings_change_one_by_one_and_bind_the_next_call(
         {"starting_credit": "2.5"},
         {"allowed_email_domains": ["example.com", "example.org"]},
         {"public_prices": True},
+        {"call_retention_days": 90},
     ):
         settings = (await admin_client.patch("/api/admin/settings", json=change)).json()
         assert settings | change == settings
@@ -54,6 +58,10 @@ async def test_settings_change_one_by_one_and_bind_the_next_call(
         ("public_prices", None),
         ("allowed_email_domains", ["no domain"]),
         ("allowed_email_domains", ["localhost"]),
+        ("call_retention_days", 1),
+        ("call_retention_days", 36_501),
+        ("call_retention_days", "90"),
+        ("call_retention_days", 90.5),
         ("default_group", "gold"),
         ("default_group", None),
         ("name", ""),
@@ -82,3 +90,14 @@ async def test_the_default_group_is_open_to_everyone(admin_client: Client) -> No
     refusal(
         await admin_client.patch("/api/admin/settings", json={"default_group": "default"}), 409, "conflict"
     )
+
+
+async def test_a_database_that_knew_no_retention_keeps_calls_and_learns_it(
+    admin_client: Client, storage: SqliteStorage
+) -> None:
+    async with storage.write() as tx:
+        await tx.execute(delete(platform_settings).where(platform_settings.c.name == "call_retention_days"))
+    assert (await admin_client.get("/api/admin/settings")).json()["call_retention_days"] is None
+    await admin_client.patch("/api/admin/settings", json={"call_retention_days": 7})
+    assert (await admin_client.get("/api/admin/settings")).json()["call_retention_days"] == 7
+    assert (await storage.load_catalog()).platform.call_retention_days == 7

@@ -257,6 +257,7 @@ CREDENTIALS = [
     ("POST", "/api/admin/users", {"email": "new@example.com", "name": "New", "role": "administrator"}),
     ("PATCH", "/api/admin/users/{user}", {"role": "administrator"}),
     ("PATCH", "/api/admin/settings", {"starting_credit": "5"}),
+    ("PATCH", "/api/admin/settings", {"call_retention_days": 30}),
     (
         "POST",
         "/api/admin/upstreams",

@@ -24,9 +24,18 @@ async def test_settings_are_shown_and_changed(cli: Cli) -> None:
         "starting_credit": "0",
         "allowed_email_domains": [],
         "public_prices": False,
+        "call_retention_days": None,
     }
     assert (await cli("settings", "set", "--public-prices")).line("Prices") == "public"
     assert (await cli("settings", "set", "--no-public-prices")).line("Prices") == "after signing in"
+
+
+async def test_records_of_calls_are_kept_for_ever_or_for_so_many_days(cli: Cli) -> None:
+    assert (await cli("settings", "show")).line("Records of calls") == "kept for ever"
+    changed = await cli("settings", "set", "--call-retention-days", "90")
+    assert changed.line("Records of calls") == "dropped after 90 days"
+    changed = await cli("settings", "set", "--call-retention-days", "forever")
+    assert changed.line("Records of calls") == "kept for ever"
 
 
 async def test_a_default_group_that_is_by_request_is_refused(cli: Cli) -> None:

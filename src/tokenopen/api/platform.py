@@ -11,7 +11,7 @@ from tokenopen.api.json_types import UNCHANGED, AmountIn, AmountOut, Label, Patc
 from tokenopen.api.services import CurrentServices
 from tokenopen.control import platform as control
 from tokenopen.control.platform import PlatformView
-from tokenopen.core.platform import SignUpState
+from tokenopen.core.platform import CALL_RETENTION_DAYS_MAX, CALL_RETENTION_DAYS_MIN, SignUpState
 
 router = APIRouter(tags=["platform"])
 
@@ -22,6 +22,8 @@ class PlatformPatch(PatchBody):
     With ``sign_up`` open people become users by themselves, those of ``allowed_email_domains`` where some
     are named, with ``starting_credit`` on their account. ``public_prices`` shows Groups & pricing to
     people who are not signed in.
+    are named, with ``starting_credit`` on their account. Records of calls are dropped for good
+    ``call_retention_days`` after they were made; balances, ledger and usage charts stay. ``null`` keeps them.
     """
 
     name: Label = UNCHANGED
@@ -34,6 +36,9 @@ class PlatformPatch(PatchBody):
         UNCHANGED
     )
     public_prices: bool = UNCHANGED
+    call_retention_days: Annotated[
+        int | None, Field(strict=True, ge=CALL_RETENTION_DAYS_MIN, le=CALL_RETENTION_DAYS_MAX)
+    ] = UNCHANGED
 
 
 class PlatformOut(BaseModel):
@@ -47,6 +52,7 @@ class PlatformOut(BaseModel):
     starting_credit: AmountOut
     allowed_email_domains: list[str]
     public_prices: bool
+    call_retention_days: int | None
 
 
 def _show(view: PlatformView) -> PlatformOut:
@@ -59,6 +65,7 @@ def _show(view: PlatformView) -> PlatformOut:
         starting_credit=view.platform.starting_credit,
         allowed_email_domains=list(view.platform.allowed_email_domains),
         public_prices=view.platform.public_prices,
+        call_retention_days=view.platform.call_retention_days,
     )
 
 

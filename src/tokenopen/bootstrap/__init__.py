@@ -35,6 +35,7 @@ from tokenopen.jobs.kept_replies import drop_old_replies
 from tokenopen.jobs.periodic import PeriodicJobs
 from tokenopen.jobs.recovery import Reaper
 from tokenopen.jobs.refused_calls import write_refused_calls
+from tokenopen.jobs.retention import drop_old_calls
 from tokenopen.jobs.session import forget_ended
 from tokenopen.jobs.usage_fold import FOLD_USAGE_S, fold_usage
 from tokenopen.mail.smtp import SmtpMail
@@ -67,6 +68,7 @@ REAP_S: Final = 2
 WRITE_REFUSED_S: Final = 3
 FORGET_ENDED_S: Final = 3600
 DROP_KEPT_REPLIES_S: Final = 600
+DROP_OLD_CALLS_S: Final = 600
 
 _log = structlog.get_logger()
 
@@ -179,16 +181,7 @@ async def _open_gateway(
     stack.push_async_callback(_write_refused_at_end, storage, gateway.refused)
     stack.push_async_callback(jobs.close)
     stack.push_async_callback(gateway_api.drain)
-    jobs.add("renew lease", worker.renew, every_s=settings.lease_seconds / RENEWALS_A_LEASE)
-    jobs.add("reap", reaper.reap, every_s=REAP_S)
-    jobs.add(
-        "write refused calls",
-        lambda: write_refused_calls(storage, gateway.refused),
-        every_s=WRITE_REFUSED_S,
-    )
-    jobs.add("drop kept replies", lambda: drop_old_replies(storage), every_s=DROP_KEPT_REPLIES_S)
-    jobs.add("fold usage", lambda: fold_usage(storage), every_s=FOLD_USAGE_S)
-    jobs.add("forget ended sessions", lambda: forget_ended(storage), every_s=FORGET_ENDED_S)
+    _add_jobs(jobs, storage, worker, reaper, gateway.refused, settings)
     services = Services(
         storage=storage,
         clock=clock,
@@ -215,6 +208,23 @@ async def _open_gateway(
         is_ready=is_ready,
     )
     return Platform(application=application, gateway_api=gateway_api, first_start=first_start)
+
+
+def _add_jobs(
+    jobs: PeriodicJobs,
+    storage: Storage,
+    worker: Worker,
+    reaper: Reaper,
+    refused: RefusedCalls,
+    settings: Settings,
+) -> None:
+    jobs.add("renew lease", worker.renew, every_s=settings.lease_seconds / RENEWALS_A_LEASE)
+    jobs.add("reap", reaper.reap, every_s=REAP_S)
+    jobs.add("write refused calls", lambda: write_refused_calls(storage, refused), every_s=WRITE_REFUSED_S)
+    jobs.add("drop kept replies", lambda: drop_old_replies(storage), every_s=DROP_KEPT_REPLIES_S)
+    jobs.add("forget ended sessions", lambda: forget_ended(storage), every_s=FORGET_ENDED_S)
+    jobs.add("fold usage", lambda: fold_usage(storage), every_s=FOLD_USAGE_S)
+    jobs.add("drop old calls", lambda: drop_old_calls(storage), every_s=DROP_OLD_CALLS_S)
 
 
 def _create_mail(settings: Settings, stack: AsyncExitStack) -> Mail | None:

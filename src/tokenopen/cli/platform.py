@@ -1,6 +1,6 @@
 """``tokenopen settings``: what holds for the whole installation."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import RenderableType
@@ -15,8 +15,11 @@ app = typer.Typer(
     help="Platform settings: name, time zone, default group, support, signing up.", no_args_is_help=True
 )
 
+_FOREVER: Final = "forever"
+
 
 def _one(settings: Json) -> RenderableType:
+    days = settings["call_retention_days"]
     return facts(
         {
             "Name": settings["name"],
@@ -27,8 +30,15 @@ def _one(settings: Json) -> RenderableType:
             "Starting credit": settings["starting_credit"],
             "Allowed e-mail domains": ", ".join(settings["allowed_email_domains"]) or None,
             "Prices": "public" if settings["public_prices"] else "after signing in",
+            "Records of calls": "kept for ever" if days is None else f"dropped after {days:,} days",
         }
     )
+
+
+def _days(text: str) -> int | None:
+    if text == _FOREVER:
+        return None
+    return option.parse_count("--call-retention-days", text, or_else=f", or {_FOREVER}")
 
 
 @command(app, "show")
@@ -70,6 +80,14 @@ def set_settings(
             "--public-prices/--no-public-prices", help="Whether people see groups and prices signed out."
         ),
     ] = None,
+    call_retention_days: Annotated[
+        str | None,
+        typer.Option(
+            "--call-retention-days",
+            metavar="DAYS|forever",
+            help="How long records of calls are kept; what is dropped cannot be had back.",
+        ),
+    ] = None,
 ) -> None:
     """Change platform settings; they bind the very next call."""
     domains = None if email_domain is None else [domain for domain in email_domain if domain]
@@ -83,4 +101,6 @@ def set_settings(
         allowed_email_domains=domains,
         public_prices=public_prices,
     )
+    if call_retention_days is not None:
+        body["call_retention_days"] = _days(call_retention_days)
     session.show(session.client.patch(path_of("admin", "settings"), body), _one)

@@ -15,7 +15,7 @@ from tokenopen.control.audit_report import DRIFT_SHOWN_MAX, Findings
 from tokenopen.core.call import TRANSITIONS
 from tokenopen.core.catalog import Prices
 from tokenopen.core.charge import charge_for
-from tokenopen.core.identifier import charge_entry_id
+from tokenopen.core.identifier import charge_entry_id, first_id
 from tokenopen.core.usage import Usage
 from tokenopen.ports.storage import Transaction
 from tokenopen.storage import audit as statements
@@ -38,13 +38,36 @@ class _Sums:
     spent: Counter[str] = field(default_factory=Counter)
 
 
-async def audit_account(tx: Transaction, account: Row, history: CatalogHistory, findings: Findings) -> None:
-    """Check everything that hangs on one account."""
+@dataclass(slots=True)
+class _Dropped:
+    """Calls of an account that retention has dropped.
+
+    By its own sums per key, and by the charge entries whose call is not there: the two have to agree. A call
+    that is missing though it is as young as ``first_kept_id`` or younger was not dropped by retention.
+    """
+
+    first_kept_id: str
+    settled: int = 0
+    charge: int = 0
+    entries: int = 0
+    entries_amount: int = 0
+
+    def explains(self, entry: Row) -> bool:
+        """Tell whether a ledger entry's call is one of them."""
+        return entry["call_state"] is None and (entry["call_id"] or "~") < self.first_kept_id
+
+
+async def audit_account(
+    tx: Transaction, account: Row, history: CatalogHistory, findings: Findings, *, dropped_until_ms: int
+) -> None:
+    """Check everything that hangs on one account. Its calls before ``dropped_until_ms`` may be missing."""
     findings.checked["accounts"] += 1
     account_id = account["id"]
     sound = findings.are_integers(account, _ACCOUNT_NUMBERS, account_id=account_id)
-    refunds = await _audit_ledger(tx, account, findings, sound=sound)
+    dropped = _Dropped(first_kept_id=first_id("call", dropped_until_ms))
+    refunds = await _audit_ledger(tx, account, dropped, findings, sound=sound)
     sums = await _audit_calls(tx, account_id, refunds, history, findings)
+    await _audit_dropped(tx, account, dropped, sums, findings)
     await _audit_keys(tx, account_id, sums, findings)
     await _audit_limits(tx, account_id, findings)
     if not sound:
@@ -61,7 +84,7 @@ def _note(findings: Findings, account: Row, invariant: str, message: str) -> Non
 
 
 async def _audit_ledger(
-    tx: Transaction, account: Row, findings: Findings, *, sound: bool
+    tx: Transaction, account: Row, dropped: _Dropped, findings: Findings, *, sound: bool
 ) -> Counter[str] | None:
     """Follow the chain of balances; return what was refunded by call, None where that cannot be told."""
     account_id = account["id"]
@@ -88,9 +111,12 @@ async def _audit_ledger(
                 findings.add("I3", entry["id"], message, account_id=account_id)
             number, balance = entry["number"], entry["balance_after"]
             total += entry["amount"]
-            _check_entry_of_call(entry, findings)
+            _check_entry_of_call(entry, dropped, findings)
             if entry["kind"] == "refund":
                 refunds[entry["call_id"]] += entry["amount"]
+    for call in await statements.list_over_refunded(tx, account_id, limit=DRIFT_SHOWN_MAX + 1):
+        message = f"its refund entries give back {call['refunded']}, its charge entry took {call['charge']}"
+        findings.add("I5", call["call_id"], message, account_id=account_id)
     if not sound:
         return None
     if account["entry_count"] != number:
@@ -105,17 +131,24 @@ async def _audit_ledger(
     return refunds
 
 
-def _check_entry_of_call(entry: Row, findings: Findings) -> None:
-    """I5, seen from the ledger: what a charge or refund names is a settled call and its own charge."""
+def _check_entry_of_call(entry: Row, dropped: _Dropped, findings: Findings) -> None:
+    """I5, seen from the ledger: what a charge or refund names is a settled call and its own charge.
+
+    Of a call that was dropped the entry remains, and counts towards what retention says that it dropped.
+    """
     kind, call_id = entry["kind"], entry["call_id"]
     if kind not in ("charge", "refund"):
         return
     wrong = None
-    if entry["call_state"] != "settled":
+    was_dropped = dropped.explains(entry)
+    if kind == "charge" and was_dropped:
+        dropped.entries += 1
+        dropped.entries_amount -= entry["amount"]
+    if not was_dropped and entry["call_state"] != "settled":
         wrong = f"a {kind} of call {call_id}, which is {entry['call_state'] or 'not there'}"
     elif kind == "charge" and entry["id"] != charge_entry_id(call_id):
         wrong = f"a second charge of call {call_id}"
-    elif kind == "charge" and entry["amount"] != -entry["call_charge"]:
+    elif kind == "charge" and not was_dropped and entry["amount"] != -entry["call_charge"]:
         wrong = f"a charge of {-entry['amount']}; call {call_id} says {entry['call_charge']}"
     if wrong:
         findings.add("I5", entry["id"], wrong, account_id=entry["account_id"])
@@ -221,6 +254,23 @@ def _explain_charge(call: Row, history: CatalogHistory) -> tuple[str, str | None
     if call["charge"] + call["absorbed"] != due:
         return "I10", f"charge {call['charge']} + absorbed {call['absorbed']} is not {due}"
     return "I10", None
+
+
+async def _audit_dropped(
+    tx: Transaction, account: Row, dropped: _Dropped, sums: _Sums, findings: Findings
+) -> None:
+    """I5 of calls that are not there: as many charge entries, over as much, as retention says it dropped."""
+    for row in await statements.list_dropped_sums(tx, account["id"]):
+        findings.checked["dropped calls"] += row["calls"]
+        dropped.settled += row["calls"]
+        dropped.charge += row["charge"]
+        sums.spent[row["key_id"]] += row["charge"]
+    if (dropped.entries, dropped.entries_amount) != (dropped.settled, dropped.charge):
+        message = (
+            f"{dropped.entries} charge entries over {dropped.entries_amount} are of calls not there; "
+            f"retention has dropped {dropped.settled} over {dropped.charge}"
+        )
+        _note(findings, account, "I5", message)
 
 
 async def _audit_keys(tx: Transaction, account_id: str, sums: _Sums, findings: Findings) -> None:

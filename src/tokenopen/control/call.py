@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from tokenopen.control.actor import Actor
@@ -9,11 +10,14 @@ from tokenopen.control.group import find_group
 from tokenopen.control.page import Page, PageRequest
 from tokenopen.core.catalog import Prices
 from tokenopen.core.charge import charge_for
+from tokenopen.core.errors import NotFound
+from tokenopen.core.identifier import first_id
 from tokenopen.core.money import PPM_ONE, Nanocredits
 from tokenopen.core.usage import Usage
 from tokenopen.ports.storage import Transaction
 from tokenopen.storage.api_key import find_api_key
 from tokenopen.storage.call_search import CallFilter, search_calls
+from tokenopen.storage.dropped_call import read_dropped_until
 from tokenopen.storage.ledger import find_account_id
 from tokenopen.storage.policy import decode_json, decode_prices
 
@@ -78,6 +82,18 @@ def call_record(row: Row) -> CallRecord:
             "prices": None if prices is None else decode_prices(prices),
         }
     )
+
+
+async def call_not_found(tx: Transaction, call_id: str) -> NotFound:
+    """Return the refusal for a call that is not there, or not any more."""
+    dropped_until_ms = await read_dropped_until(tx)
+    if first_id("call", 0) <= call_id < first_id("call", dropped_until_ms):
+        until = datetime.fromtimestamp(dropped_until_ms // 1000, UTC)
+        return NotFound(
+            f"There is no call {call_id}: records of calls before {until:%Y-%m-%d %H:%M} UTC have been "
+            "dropped, as the platform's settings say. What was charged for them stands in the ledger."
+        )
+    return NotFound(f"There is no call {call_id}.")
 
 
 async def list_calls(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from tokenopen.control.actor import Actor
 from tokenopen.control.audit_log import record_change
+from tokenopen.control.call import call_not_found
 from tokenopen.control.page import Page, PageRequest, cut_page
 from tokenopen.core.errors import Conflict, InvalidRequest, NotFound
 from tokenopen.core.identifier import new_id
@@ -75,12 +76,14 @@ async def refund(
     actor.require_recent_password(tx.now_ms)
     account_id = await call_statements.find_account_id(tx, call_id)
     if account_id is None:
-        raise NotFound(f"There is no call {call_id}.")
+        raise await call_not_found(tx, call_id)
     if amount is not None and amount <= 0:
         raise InvalidRequest("amount must be more than 0.", param="amount")
     book = await statements.lock_account(tx, account_id)
     # Read only now: before the lock another refund of the same call could still have been under way.
-    call = await call_statements.get_call(tx, account_id, call_id)
+    call = await call_statements.find_call(tx, call_id, account_id=account_id)
+    if call is None:
+        raise await call_not_found(tx, call_id)
     if call["state"] != "settled":
         raise Conflict(f"Call {call_id} is {call['state']}: it was not charged, so nothing can be refunded.")
     left = Nanocredits(call["charge"] - call["refunded"])
@@ -187,7 +190,7 @@ async def list_entries(
     if user_id is not None:
         owners.add(await statements.find_account_id(tx, user_id) or "")
     if call_id is not None:
-        owners.add(await call_statements.find_account_id(tx, call_id) or "")
+        owners.add(await statements.find_account_id_of_call(tx, call_id) or "")
     if len(owners) > 1:
         return Page(items=[])
     rows = await statements.list_entries(

@@ -28,6 +28,7 @@ class PlatformChanges(TypedDict, total=False):
     starting_credit: Nanocredits
     allowed_email_domains: Sequence[str]
     public_prices: bool
+    call_retention_days: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,7 @@ def _describe(view: PlatformView) -> dict[str, object]:
         "starting_credit": format_amount(view.platform.starting_credit),
         "allowed_email_domains": list(view.platform.allowed_email_domains),
         "public_prices": view.platform.public_prices,
+        "call_retention_days": view.platform.call_retention_days,
     }
 
 
@@ -115,6 +117,12 @@ async def update_platform(tx: Transaction, actor: Actor, changes: PlatformChange
     if fields.get("starting_credit", ZERO) < ZERO:
         raise InvalidRequest("starting_credit must not be below 0.", param="starting_credit")
     if "starting_credit" in fields and fields["starting_credit"] != before.platform.starting_credit:
+        actor.require_recent_password(tx.now_ms)
+    if (
+        "call_retention_days" in fields
+        and fields["call_retention_days"] != before.platform.call_retention_days
+    ):
+        # What is dropped cannot be had back.
         actor.require_recent_password(tx.now_ms)
     after = PlatformView(platform=replace(before.platform, **fields), default_group=group)
     if after.platform == before.platform:

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tokenopen.control.call import CallRecord, call_record
+from tokenopen.control.call import CallRecord, call_not_found, call_record
 from tokenopen.core.call import INTERRUPTED
 from tokenopen.core.catalog import Prices
 from tokenopen.core.charge import charge_for
-from tokenopen.core.errors import NotFound
 from tokenopen.core.group import InterruptionRule
 from tokenopen.core.money import (
     NANO_PER_CREDIT,
@@ -84,7 +83,7 @@ async def get_receipt(tx: Transaction, account_id: str | None, call_id: str) -> 
     """Return the receipt of an account's call, of anybody's where no account is named. Refuses NotFound."""
     row = await statements.find_call(tx, call_id, account_id=account_id)
     if row is None:
-        raise NotFound(f"There is no call {call_id}.")
+        raise await call_not_found(tx, call_id)
     call = call_record(row)
     formula = None
     if call.usage is not None and call.prices is not None:

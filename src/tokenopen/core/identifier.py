@@ -27,6 +27,8 @@ Kind = Literal[
 ]
 
 _DIGITS: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+# Ten digits of base 32 hold the 48 bits of time.
+_TIME_DIGITS: Final = 10
 _PAIRS: Final = tuple(high + low for high in _DIGITS for low in _DIGITS)
 
 
@@ -35,6 +37,11 @@ def new_id(kind: Kind, now_ms: int) -> str:
     value = (now_ms << 80) | secrets.randbits(80)
     pairs = [_PAIRS[(value >> shift) & 1023] for shift in range(120, -1, -10)]
     return f"{kind}_{''.join(pairs)}"
+
+
+def first_id(kind: Kind, at_ms: int) -> str:
+    """Return what no identifier of the kind that was made at or after the instant sorts before."""
+    return new_id(kind, at_ms)[: len(kind) + 1 + _TIME_DIGITS]
 
 
 def charge_entry_id(call_id: str) -> str:

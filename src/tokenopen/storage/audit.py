@@ -13,6 +13,7 @@ from tokenopen.storage.schema import (
     accounts,
     api_keys,
     calls,
+    dropped_calls,
     entitlements,
     group_revisions,
     groups,
@@ -90,15 +91,45 @@ async def list_entries(tx: Transaction, account_id: str, after_number: int | Non
     return await tx.fetch_all(statement)
 
 
+async def list_over_refunded(tx: Transaction, account_id: str, *, limit: int) -> Sequence[Row]:
+    """Return calls of an account whose refund entries come to more than their charge entry took (I5).
+
+    Of a call that was dropped its entries are all that is left.
+    """
+    refund, charge = ledger_entries.alias("refund"), ledger_entries.alias("charge")
+    taken = (
+        select(-charge.c.amount)
+        .where(charge.c.id == _charge_entry_id(refund.c.call_id), charge.c.account_id == account_id)
+        .scalar_subquery()
+    )
+    refunded = func.sum(refund.c.amount)
+    of_calls = (
+        select(refund.c.call_id, refunded.label("refunded"), func.coalesce(taken, 0).label("charge"))
+        .where(refund.c.account_id == account_id, refund.c.kind == "refund")
+        .group_by(refund.c.call_id)
+        .subquery()
+    )
+    return await tx.fetch_all(select(of_calls).where(of_calls.c.refunded > of_calls.c.charge).limit(limit))
+
+
+async def list_dropped_sums(tx: Transaction, account_id: str) -> Sequence[Row]:
+    """Return what retention has dropped of an account's calls, by key."""
+    return await tx.fetch_all(select(dropped_calls).where(dropped_calls.c.account_id == account_id))
+
+
+def _charge_entry_id(call_id: ColumnElement[str]) -> ColumnElement[str]:
+    """core.identifier.charge_entry_id, as both engines say it."""
+    return literal("led_").concat(func.substr(call_id, len("call_") + 1))
+
+
 async def list_calls(tx: Transaction, account_id: str, after_id: str | None) -> Sequence[Row]:
     """Return a page of an account's calls by id, each with the id of its charge entry where there is one."""
-    # core.identifier.charge_entry_id, as both engines say it.
-    charge_entry_id = literal("led_").concat(func.substr(calls.c.id, len("call_") + 1))
     statement = (
         select(calls, ledger_entries.c.id.label("charge_entry_id"))
         .outerjoin(
             ledger_entries,
-            (ledger_entries.c.id == charge_entry_id) & (ledger_entries.c.account_id == calls.c.account_id),
+            (ledger_entries.c.id == _charge_entry_id(calls.c.id))
+            & (ledger_entries.c.account_id == calls.c.account_id),
         )
         .where(calls.c.account_id == account_id)
         .order_by(calls.c.id)

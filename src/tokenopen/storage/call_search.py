@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from sqlalchemy import Boolean, ColumnElement, Subquery, and_, func, literal_column, select, true
 
-from tokenopen.core.identifier import new_id
+from tokenopen.core.identifier import first_id
 from tokenopen.ports.storage import Transaction
 from tokenopen.storage.call import select_with_names
 from tokenopen.storage.keyset import Stretch
@@ -23,7 +23,6 @@ Row = Mapping[str, Any]
 # A call's id tells when it arrived, and the list is read by id; it is admitted a little later, at worst
 # after the till's retries. Clocks of several machines may differ by some of this too.
 _ADMISSION_LAG_MS: Final = 5 * 60 * 1000
-_TIME_LENGTH: Final = len("call_") + 10  # ten digits of base 32 hold the id's 48 bits of time
 # How many rows are read for a page whose filter no index carries: few first, since most filters suit many.
 _SCANS: Final = (1_000, 9_000, 30_000)
 # Sorts before and after every id of a call.
@@ -75,17 +74,12 @@ class Plan:
         return scanned.subquery("scanned")
 
 
-def _first_id(at_ms: int) -> str:
-    """Return what no id of a call that arrived at or after the instant sorts before."""
-    return new_id("call", at_ms)[:_TIME_LENGTH]
-
-
 def _bounds(wanted: CallFilter, before_id: str | None) -> tuple[str, str]:
     first = before = None
     if wanted.from_ms is not None:
-        first = _first_id(max(0, wanted.from_ms - _ADMISSION_LAG_MS))
+        first = first_id("call", max(0, wanted.from_ms - _ADMISSION_LAG_MS))
     if wanted.until_ms is not None:
-        before = _first_id(wanted.until_ms + _ADMISSION_LAG_MS)
+        before = first_id("call", wanted.until_ms + _ADMISSION_LAG_MS)
     return first or _FIRST, min(before or _LAST, before_id or _LAST)
 
 

@@ -109,8 +109,12 @@ def endpoint_from_row(row: Row) -> Endpoint:
 
 
 def platform_from_rows(rows: Iterable[Row]) -> Platform:
-    """Return the platform settings; a missing one is a bug, since the first start writes them all."""
+    """Return the platform settings; a missing one is a bug, since the first start writes them all.
+
+    But for retention, which databases that were started before there was any lack until it is set.
+    """
     values = {row["name"]: row["value"] for row in rows}
+    retention_days = values.get("call_retention_days")
     return Platform(
         name=values["name"],
         zone=ZoneInfo(values["time_zone"]),
@@ -120,6 +124,7 @@ def platform_from_rows(rows: Iterable[Row]) -> Platform:
         starting_credit=Nanocredits(int(values["starting_credit"])),
         allowed_email_domains=tuple(values["allowed_email_domains"].split()),
         public_prices=values["public_prices"] == "yes",
+        call_retention_days=int(retention_days) if retention_days else None,
     )
 
 

@@ -34,6 +34,17 @@ async def find_account_id(tx: Transaction, user_id: str) -> str | None:
     return None if row is None else str(row["id"])
 
 
+async def find_account_id_of_call(tx: Transaction, call_id: str) -> str | None:
+    """Return the id of the account that a call is or was of, also where its record was dropped; or None."""
+    for owner in (
+        select(calls.c.account_id).where(calls.c.id == call_id),
+        select(ledger_entries.c.account_id).where(ledger_entries.c.id == charge_entry_id(call_id)),
+    ):
+        if (row := await tx.fetch_one(owner)) is not None:
+            return str(row["account_id"])
+    return None
+
+
 async def lock_account(tx: Transaction, account_id: str) -> AccountBook:
     """Return the account's money, its row locked until the transaction ends."""
     row = await tx.fetch_one(

@@ -1,14 +1,20 @@
 """Platform settings: one row each; the first start writes them all."""
 
 from collections.abc import Mapping
+from typing import Final
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, select, text
 
 from tokenopen.core.platform import Platform
 from tokenopen.ports.storage import Transaction
 from tokenopen.storage.directory import platform_from_rows
 from tokenopen.storage.schema import platform_settings, versions
 from tokenopen.storage.version import CATALOG
+
+# Both engines take this as it stands. A setting that is younger than the database has no row yet.
+_SET: Final = text("""
+    INSERT INTO platform_settings (name, value) VALUES (:name, :value)
+    ON CONFLICT (name) DO UPDATE SET value = excluded.value""")
 
 
 async def is_set_up(tx: Transaction) -> bool:
@@ -36,6 +42,9 @@ def _values(platform: Platform) -> Mapping[str, str]:
         "starting_credit": str(platform.starting_credit),
         "allowed_email_domains": " ".join(platform.allowed_email_domains),
         "public_prices": "yes" if platform.public_prices else "no",
+        "call_retention_days": ""
+        if platform.call_retention_days is None
+        else str(platform.call_retention_days),
     }
 
 
@@ -48,6 +57,4 @@ async def insert_platform(tx: Transaction, platform: Platform) -> None:
 async def update_platform(tx: Transaction, platform: Platform) -> None:
     """Store changed platform settings."""
     for name, value in _values(platform).items():
-        await tx.execute(
-            update(platform_settings).where(platform_settings.c.name == name).values(value=value)
-        )
+        await tx.execute(_SET.bindparams(name=name, value=value))

@@ -75,7 +75,8 @@ platform_refused_hours = Table(
     sqlite_with_rowid=False,
 )
 
-# What retention has dropped, per key, so that sums over calls can still be re-derived.
+# What retention has dropped, per key, so that sums over calls can still be re-derived: how many of the calls
+# were settled, and so have a charge entry, and what they were charged. Up to when is in ``versions``.
 dropped_calls = Table(
     "dropped_calls",
     metadata,
