@@ -68,6 +68,27 @@ ACCESS: Final[Mapping[Route, Access]] = {
     ("GET", "/help/{name}"): "everybody",
     ("GET", "/help/{name}.md"): "everybody",
     ("GET", "/llms.txt"): "everybody",
+    ("GET", "/admin/users"): "administrators",
+    ("POST", "/admin/users"): "administrators",
+    ("GET", "/admin/users/new"): "administrators",
+    ("GET", "/admin/users/{user_id}"): "administrators",
+    ("GET", "/admin/users/{user_id}/edit"): "administrators",
+    ("POST", "/admin/users/{user_id}/edit"): "administrators",
+    ("POST", "/admin/users/{user_id}/suspend"): "administrators",
+    ("POST", "/admin/users/{user_id}/reactivate"): "administrators",
+    ("POST", "/admin/users/{user_id}/end-sessions"): "administrators",
+    ("POST", "/admin/users/{user_id}/password-link"): "administrators",
+    ("GET", "/admin/users/{user_id}/credit"): "administrators",
+    ("POST", "/admin/users/{user_id}/credit"): "administrators",
+    ("GET", "/admin/users/{user_id}/access"): "administrators",
+    ("GET", "/admin/users/{user_id}/access/{slug}"): "administrators",
+    ("POST", "/admin/users/{user_id}/access/{slug}"): "administrators",
+    ("POST", "/admin/users/{user_id}/access/{slug}/end"): "administrators",
+    ("GET", "/admin/users/{user_id}/keys/new"): "administrators",
+    ("POST", "/admin/users/{user_id}/keys"): "administrators",
+    ("POST", "/admin/users/{user_id}/keys/{key_id}/group"): "administrators",
+    ("POST", "/admin/users/{user_id}/keys/{key_id}/state"): "administrators",
+    ("POST", "/admin/users/{user_id}/keys/{key_id}/revoke"): "administrators",
 }
 
 Own = Callable[[Storage, Actor], Awaitable[Mapping[str, str]]]
@@ -153,6 +174,15 @@ async def test_users_are_refused_on_every_page_of_administrators(user_page: Clie
     token = form_token(await user_page.get("/profile"))
     answer = await _send(user_page, route, token)
     assert answer.status_code == 403
+
+
+async def test_administrators_are_let_in_on_theirs(administrator_page: Client) -> None:
+    """Refused at most for what was sent: nothing in these paths is there, and nothing right was typed."""
+    token = form_token(await administrator_page.get("/profile"))
+    for route in _having("administrators"):
+        answer = await _send(administrator_page, route, token)
+        assert answer.status_code in (200, 303, 400, 404), (route, answer.text)
+        assert not answer.headers.get("location", "").startswith(("/sign-in?", "/confirm-password?")), route
 
 
 @pytest.mark.parametrize("route", _having("users"), ids=" ".join)

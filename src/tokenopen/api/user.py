@@ -53,9 +53,10 @@ class UserPatch(PatchBody):
 
 
 class UserQuery(PageQuery):
-    """Which users are asked for."""
+    """Which users are asked for; ``search`` is a part of the mail address or the name, or the id."""
 
     email: str | None = None
+    search: str | None = None
     role: Role | None = None
     state: UserState | None = None
 

@@ -86,13 +86,27 @@ async def list_my_upgrade_requests(
     return cut_page(requests, page, cursor_of=lambda request: request.id)
 
 
+async def find_upgrade_request(tx: Transaction, actor: Actor, request_id: str) -> UpgradeRequest:
+    """Return anybody's request. Refuses NotFound."""
+    actor.require_administrator()
+    request = await storage.find_upgrade_request(tx, request_id)
+    if request is None:
+        raise NotFound(f"There is no upgrade request {request_id}.")
+    return request
+
+
 async def list_upgrade_requests(
-    tx: Transaction, actor: Actor, *, page: PageRequest, state: UpgradeRequestState | None = None
+    tx: Transaction,
+    actor: Actor,
+    *,
+    page: PageRequest,
+    state: UpgradeRequestState | None = None,
+    account_id: str | None = None,
 ) -> Page[UpgradeRequest]:
-    """Return everybody's requests, newest first."""
+    """Return everybody's requests, newest first, or those of one account."""
     actor.require_administrator()
     requests = await storage.list_upgrade_requests(
-        tx, account_id=None, state=state, before_id=page.after, limit=page.fetch
+        tx, account_id=account_id, state=state, before_id=page.after, limit=page.fetch
     )
     return cut_page(requests, page, cursor_of=lambda request: request.id)
 

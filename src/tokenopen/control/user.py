@@ -51,14 +51,16 @@ async def list_users(
     *,
     page: PageRequest,
     email: str | None = None,
+    search: str | None = None,
     role: Role | None = None,
     state: UserState | None = None,
 ) -> Page[User]:
-    """Return users, newest first."""
+    """Return users, newest first. ``search`` is a part of their mail address or name, or their id."""
     actor.require_administrator()
     users = await storage.list_users(
         tx,
         email=None if email is None else email.lower(),
+        search=search,
         role=role,
         state=state,
         before_id=page.after,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Select, func, insert, select, update
+from sqlalchemy import Select, func, insert, or_, select, update
 
 from tokenopen.core.money import ZERO, Nanocredits
 from tokenopen.core.user import Role, User, UserState
@@ -111,19 +111,38 @@ async def list_users(
     tx: Transaction,
     *,
     email: str | None,
+    search: str | None = None,
     role: Role | None,
     state: UserState | None,
     before_id: str | None,
     limit: int,
 ) -> Sequence[User]:
-    """Return users, newest first; a filter that is None is not one."""
+    """Return users, newest first; a filter that is None is not one.
+
+    ``search`` is a part of the mail address or the name, whichever its case, or the whole id.
+    """
     statement = _users().order_by(users.c.id.desc()).limit(limit)
+    if search is not None:
+        part = search.lower()
+        statement = statement.where(
+            or_(
+                users.c.email.contains(part, autoescape=True),
+                func.lower(users.c.name).contains(part, autoescape=True),
+                users.c.id == search,
+            )
+        )
     for column, value in ((users.c.email, email), (users.c.role, role), (users.c.state, state)):
         if value is not None:
             statement = statement.where(column == value)
     if before_id is not None:
         statement = statement.where(users.c.id < before_id)
     return [_user_from_row(row) for row in await tx.fetch_all(statement)]
+
+
+async def list_emails(tx: Transaction, user_ids: Sequence[str]) -> Mapping[str, str]:
+    """Return the mail addresses of users by their id."""
+    rows = await tx.fetch_all(select(users.c.id, users.c.email).where(users.c.id.in_(user_ids)))
+    return {row["id"]: row["email"] for row in rows}
 
 
 async def update_user(tx: Transaction, user: User) -> None:

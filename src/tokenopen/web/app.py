@@ -12,7 +12,18 @@ from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
 from tokenopen.control.services import Services
-from tokenopen.web import call, guide, home, profile, sign_in, sign_up
+from tokenopen.web import (
+    admin_api_key,
+    admin_credit,
+    admin_entitlement,
+    admin_user,
+    call,
+    guide,
+    home,
+    profile,
+    sign_in,
+    sign_up,
+)
 from tokenopen.web.error_page import add_error_pages
 from tokenopen.web.render import create_environment
 from tokenopen.web.security import SecurityHeaders
@@ -28,6 +39,10 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     profile.router,
     call.router,
     guide.router,
+    admin_credit.router,
+    admin_entitlement.router,
+    admin_api_key.router,
+    admin_user.router,
 )
 
 OpenApi = Callable[[], Mapping[str, Any]]

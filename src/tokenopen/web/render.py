@@ -17,6 +17,7 @@ from tokenopen.core.money import Nanocredits
 from tokenopen.web import format as as_text
 from tokenopen.web.flash import find_flash, forget_flash
 from tokenopen.web.menu import ADMINISTRATOR_MENU, USER_MENU, current_entry
+from tokenopen.web.once import once_token
 from tokenopen.web.static_file import StaticFiles
 from tokenopen.web.viewer import Visit, find_visit
 
@@ -124,6 +125,7 @@ def create_environment(static_files: StaticFiles) -> Environment:
         asset=static_files.url,
         has_asset=static_files.has,
         version=__version__,
+        once_token=once_token,
     )
     return environment
 
