@@ -1,6 +1,7 @@
 """Groups: created, changed, renamed and archived by administrators; every change is a new revision."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from tokenopen.control.actor import Actor
@@ -82,6 +83,29 @@ async def list_revisions(
     return cut_page(revisions, page, cursor_of=lambda revision: str(revision.number))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevisionChange:
+    """A revision with what it was written to follow; ``before`` is None of the first."""
+
+    revision: RevisionRecord
+    before: GroupContent | None
+
+
+async def list_changes(
+    tx: Transaction, actor: Actor, slug: str, *, page: PageRequest
+) -> Page[RevisionChange]:
+    """Return a group's revisions, newest first, each beside what it changed."""
+    revisions = await list_revisions(tx, actor, slug, page=page)
+    group_id = (await find_group(tx, slug)).id
+    changes = []
+    for revision in revisions.items:
+        before = await storage.find_revision_before(
+            tx, group_id, number=revision.number, effective_from_ms=revision.effective_from_ms
+        )
+        changes.append(RevisionChange(revision=revision, before=None if before is None else before.content))
+    return Page(items=changes, next_cursor=revisions.next_cursor)
+
+
 async def create_group(
     tx: Transaction, actor: Actor, new: SeedGroup, *, reason: str | None = None
 ) -> GroupRecord:
@@ -127,15 +151,21 @@ async def update_group(
     *,
     reason: str | None = None,
     effective_from_ms: int | None = None,
+    based_on: str | None = None,
 ) -> GroupRecord:
     """Change a group by a new revision, at once or from a coming instant on. Nothing changed: no revision.
 
     Slug, name, visibility and what else describes the group change at once; only policy is scheduled.
-    Refuses InvalidRequest, NotFound, and Conflict where the slug is taken or the default group would close.
+    ``based_on`` is the version of the group that the changes were made to. Refuses InvalidRequest, NotFound,
+    and Conflict where the slug is taken, the default group would close, or the group is at another version.
     """
     actor.require_administrator()
     await lock_catalog(tx)
     record = await find_group(tx, slug)
+    if based_on is not None and based_on != record.version:
+        raise Conflict(
+            f"Group {record.description.name} has changed since. Read it anew and try again.", param="version"
+        )
     begins_ms = _begins_ms(tx, changes, effective_from_ms)
     await _refuse_description(tx, record, changes)
     return await _revise(

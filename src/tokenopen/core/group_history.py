@@ -103,6 +103,11 @@ class GroupRecord:
         return GroupContent(description=self.description, policy=self.policy)
 
     @property
+    def version(self) -> str:
+        """What a change of the group, or a scheduled revision that begins, makes another."""
+        return ".".join(str(record.number) for record in (self.in_force, *self.coming))
+
+    @property
     def group(self) -> Group:
         """The group as calls see it."""
         return Group(

@@ -114,6 +114,17 @@ async def count_usable_api_keys(tx: Transaction, account_id: str) -> Mapping[str
     return {row["group_id"]: row["keys"] for row in rows}
 
 
+async def list_group_api_keys(tx: Transaction, group_id: str, *, limit: int) -> Sequence[Row]:
+    """Return a group's keys that are not revoked, the last used first."""
+    last_used = func.coalesce(api_keys.c.last_used_at_ms, 0)
+    return await tx.fetch_all(
+        _rows()
+        .where(api_keys.c.group_id == group_id, api_keys.c.state != "revoked")
+        .order_by(last_used.desc(), api_keys.c.id)
+        .limit(limit)
+    )
+
+
 async def list_usable_api_keys(tx: Transaction, account_id: str) -> Sequence[Row]:
     """Return an account's keys that are not revoked, oldest first."""
     return await tx.fetch_all(

@@ -145,6 +145,33 @@ async def list_revisions(
     return [_revision_from_row(row) for row in await tx.fetch_all(statement)]
 
 
+async def find_revision_before(
+    tx: Transaction, group_id: str, *, number: int, effective_from_ms: int
+) -> RevisionRecord | None:
+    """Return what a revision was written to follow: of the earlier ones the last to begin by then."""
+    row = await tx.fetch_one(
+        _revisions()
+        .where(
+            group_revisions.c.group_id == group_id,
+            group_revisions.c.number < number,
+            group_revisions.c.effective_from_ms <= effective_from_ms,
+        )
+        .order_by(group_revisions.c.effective_from_ms.desc(), group_revisions.c.number.desc())
+        .limit(1)
+    )
+    return None if row is None else _revision_from_row(row)
+
+
+async def count_accounts(tx: Transaction) -> Mapping[str, int]:
+    """Return by group how many accounts have keys in it that are not revoked."""
+    return await _counts(
+        tx,
+        select(api_keys.c.group_id, func.count(api_keys.c.account_id.distinct()).label("count"))
+        .where(api_keys.c.state != "revoked")
+        .group_by(api_keys.c.group_id),
+    )
+
+
 async def insert_group(tx: Transaction, group_id: str, description: GroupDescription) -> None:
     """Store a new group; its first revision has to follow in the same transaction."""
     await tx.execute(insert(groups).values(id=group_id, created_at_ms=tx.now_ms, **asdict(description)))

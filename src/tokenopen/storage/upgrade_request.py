@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Select, insert, select, update
+from sqlalchemy import Select, func, insert, select, update
 
 from tokenopen.core.upgrade_request import UpgradeRequest, UpgradeRequestState
 from tokenopen.ports.storage import Transaction
@@ -61,6 +61,17 @@ async def find_pending(tx: Transaction, *, account_id: str, group_id: str) -> Up
         )
     )
     return None if row is None else _from_row(row)
+
+
+async def count_pending(tx: Transaction, group_id: str) -> int:
+    """Return how many requests for a group wait for a decision."""
+    row = await tx.fetch_one(
+        select(func.count().label("count"))
+        .select_from(upgrade_requests)
+        .where(upgrade_requests.c.group_id == group_id, upgrade_requests.c.state == "pending")
+    )
+    assert row is not None
+    return int(row["count"])
 
 
 async def list_upgrade_requests(

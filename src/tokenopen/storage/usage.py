@@ -96,11 +96,17 @@ async def _folded(tx: Transaction, from_hour: int, until_hour: int) -> int:
 
 
 async def sum_refused(
-    tx: Transaction, *, account_id: str | None, from_hour: int, until_hour: int
+    tx: Transaction,
+    *,
+    account_id: str | None,
+    from_hour: int,
+    until_hour: int,
+    by: Sequence[str] = ("hour", "code"),
 ) -> Sequence[Row]:
-    """Return hour, code, calls: how many calls of an account, or of everybody, were refused."""
+    """Return how many calls of an account, or of everybody, were refused, per combination of hour, group_id
+    and code; everybody's combinations may come twice."""
     own, folds = refused_hours, platform_refused_hours
-    names, summed = ("hour", "code"), ("calls",)
+    names, summed = by, ("calls",)
     if account_id is not None:
         within = _between(own.c.hour, from_hour, until_hour)
         return await _sum(tx, _columns(own, names), summed, own.c.account_id == account_id, within)

@@ -129,3 +129,12 @@ def read_prose(form: Form, text: Catalogue, name: str, *, most: int = PROSE_LENG
     if len(prose) > most or any(ord(sign) < 32 and sign not in "\n\t" for sign in prose):
         raise InvalidRequest(text("form.no_prose", most=most), param=name)
     return prose
+
+
+def read_number(form: Form, text: Catalogue, name: str, *, least: int, most: int) -> int:
+    """Return a whole number within bounds."""
+    typed = form.text(name)
+    number = int(typed.replace(",", "")) if _WHOLE_NUMBER.fullmatch(typed) else -1
+    if not least <= number <= most:
+        raise InvalidRequest(text("form.no_number", least=least, most=most), param=name)
+    return number
