@@ -1,4 +1,4 @@
-"""Sending forms as browsers do: with what the page held, from the page's own origin."""
+"""Sending forms as browsers do: with what the page held, from the page's own origin; reading what it says."""
 
 import re
 from typing import Any, Final
@@ -25,3 +25,9 @@ async def send_form(
     page = await browser.get(on or path)
     assert page.status_code == 200, page.text[:2000]
     return await browser.post(path, data={"form_token": form_token(page), **fields}, headers=FROM_OUR_PAGE)
+
+
+def plain(page: str) -> str:
+    """Return the words of a page, one space apart; its minus and multiplication signs as they are typed."""
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+    return text.replace("\N{MINUS SIGN}", "-").replace("\N{MULTIPLICATION SIGN}", "x")

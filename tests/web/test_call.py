@@ -10,6 +10,7 @@ from markupsafe import escape
 from tests.fakes.clock import MovableClock
 from tests.refused_calls import refuse_call
 from tests.till_calls import TillCalls, start_calls
+from tests.web.forms import plain
 from tokenopen.control.actor import Actor
 from tokenopen.control.ledger import refund
 from tokenopen.core.call import Outcome
@@ -38,11 +39,6 @@ async def _page(browser: Client, path: str, **query: str) -> str:
 
 async def _listed(browser: Client, path: str = "/calls", **query: str) -> list[str]:
     return _CALL_LINK.findall(await _page(browser, path, **query))
-
-
-def _text_of(page: str) -> str:
-    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
-    return text.replace("\N{MINUS SIGN}", "-").replace("\N{MULTIPLICATION SIGN}", "x")
 
 
 async def test_one_sees_ones_own_calls_only(till: TillCalls, user_page: Client, other_page: Client) -> None:
@@ -119,7 +115,7 @@ async def test_where_a_search_has_not_come_to_its_end_the_page_offers_to_go_on(
 
 async def test_a_receipt_shows_the_sum_line_by_line(till: TillCalls, user_page: Client) -> None:
     call_id = await till.call(input=1_234, cached_input=100, output=56)
-    text = _text_of(await _page(user_page, f"/calls/{call_id}"))
+    text = plain(await _page(user_page, f"/calls/{call_id}"))
     assert "Input tokens 1,234 0.15 0.0001851" in text
     assert "Cached input tokens 100 0.15 0.000015" in text
     assert "Output tokens 56 0.60 0.0000336" in text
@@ -143,7 +139,7 @@ async def test_attempts_are_shown_to_users_without_the_upstreams_names(
     )
     await till.settle(admission, {"input": 10}, attempts=attempts, upstream_id="ups_other")
     page = await _page(user_page, f"/calls/{admission.facts.call_id}")
-    assert "1 503 120 ms 2 200 80 ms" in _text_of(page)
+    assert "1 503 120 ms 2 200 80 ms" in plain(page)
     assert "ups_" not in page
 
 
@@ -159,23 +155,23 @@ async def test_what_credit_did_not_cover_and_what_was_refunded_stands_below_the_
             tx, administrator, call_id=call_id, amount=parse_amount("2.5"), reason="Answer was <cut>"
         )
     page = await _page(user_page, f"/calls/{call_id}")
-    text = _text_of(page)
+    text = plain(page)
     assert "Price of the call 12.00 Not covered by credit (not charged) -2.00 Charge 10.00" in text
     assert "Refunded -2.50 Paid in the end 7.50" in text
     assert "Answer was &lt;cut&gt;" in page
-    assert "Partly not covered" in _text_of(await _page(user_page, "/calls", outcome="not_covered"))
+    assert "Partly not covered" in plain(await _page(user_page, "/calls", outcome="not_covered"))
 
 
 async def test_a_running_call_and_one_that_cost_nothing_say_so(till: TillCalls, user_page: Client) -> None:
     running = (await till.admit(hold=10**9)).facts.call_id
-    text = _text_of(await _page(user_page, f"/calls/{running}"))
+    text = plain(await _page(user_page, f"/calls/{running}"))
     assert "Reserved 1.00" in text
     assert "under way" in text
     voided = await till.admit()
     await till.resolve(
         voided, Outcome(resolution="void", end_reason="upstream_rejected", status=400, duration_ms=3)
     )
-    text = _text_of(await _page(user_page, f"/calls/{voided.facts.call_id}"))
+    text = plain(await _page(user_page, f"/calls/{voided.facts.call_id}"))
     assert "Not charged" in text
     assert "The provider refused the request in its own words." in text
 
@@ -203,7 +199,7 @@ async def test_a_refused_call_explains_itself_and_leads_to_an_upgrade(
     assert await _listed(user_page, "/calls/refused") == [call_id]
     assert await _listed(other_page, "/calls/refused") == []
     page = await _page(user_page, f"/calls/{call_id}")
-    text = _text_of(page)
+    text = plain(page)
     assert "Requests / minute used up" in text
     assert "Group Default allows 60 requests per minute; 60 used." in text
     assert "Requests / minute (RPM) 60 Used 60 One more call would pass from 2026-06-01 12:00:12 UTC" in text
@@ -220,7 +216,7 @@ async def test_a_refusal_that_no_group_helps_against_offers_no_upgrade(
         storage, user, code="insufficient_credit", status=402, message="Too little <credit>.", facts=facts
     )
     page = await _page(user_page, f"/calls/{call_id}")
-    text = _text_of(page)
+    text = plain(page)
     assert "Most that this call can cost 1.5 Available credit 0.25" in text
     assert "Output tokens that would fit 1,200" in text
     assert "/upgrade" not in page.split("<main")[1]

@@ -66,6 +66,7 @@ ACCESS: Final[Mapping[Route, Access]] = {
     ("GET", "/admin/groups/{slug}/history"): "administrators",
     ("GET", "/admin/groups/{slug}/archive"): "administrators",
     ("POST", "/admin/groups/{slug}/archive"): "administrators",
+    ("GET", "/credit"): "users",
     ("GET", "/guide"): "everybody",
     ("GET", "/guide/{name}"): "everybody",
     ("GET", "/guide/{name}.md"): "everybody",
