@@ -150,6 +150,20 @@ class TillCalls:
             admission, Outcome(resolution="void", end_reason=end_reason, status=502, duration_ms=3)
         )
 
+    async def flagged(self, *, hold: int = 10**6) -> str:
+        """Make one call that is not charged since its usage cannot be true, and return its id."""
+        admission = await self.admit(hold=hold)
+        outcome = Outcome(
+            resolution="void",
+            end_reason="impossible_usage",
+            status=200,
+            flag="impossible_usage",
+            flag_detail="-1 units of input",
+            duration_ms=3,
+        )
+        await self.resolve(admission, outcome)
+        return admission.facts.call_id
+
     async def call(self, *, hold: int = 10**9, model: str = MODEL, **units: int) -> str:
         """Make one call that is charged for its usage, and return its id."""
         admission = await self.admit(hold=hold, model=model)

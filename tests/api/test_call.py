@@ -253,3 +253,41 @@ async def test_the_audit_says_what_was_checked_and_what_drifts(
     assert report["drift_count"] == 1
     assert report["drift"][0]["account_id"] == till.user.account_id
     assert [each["id"] for each in report["invariants"] if each["drift"]] == ["I2"]
+
+
+async def test_a_flagged_call_is_listed_reviewed_and_adjusted_once(
+    till: TillCalls, admin_client: httpx.AsyncClient, user_client: httpx.AsyncClient
+) -> None:
+    await till.call()
+    call_id = await till.flagged()
+    path = f"/api/admin/calls/{call_id}"
+    assert await _ids(admin_client, "/api/admin/calls", flagged=True, reviewed=False) == [call_id]
+    reviewed = (await admin_client.post(f"{path}/review", json={"note": "The provider's fault"})).json()
+    assert (reviewed["flag"], reviewed["flag_detail"]) == ("impossible_usage", "-1 units of input")
+    assert reviewed["reviewed_at"] == "2026-06-01T12:00:00Z"
+    assert await _ids(admin_client, "/api/admin/calls", flagged=True, reviewed=False) == []
+    asked = {"amount": "-0.0005", "reason": "12 tokens"}
+    answers = [
+        await admin_client.post(f"{path}/adjustments", json=asked, headers={"Idempotency-Key": "one"})
+        for _ in range(2)
+    ]
+    assert [answer.status_code for answer in answers] == [201, 201]
+    assert answers[0].json() == answers[1].json()
+    entry = answers[0].json()
+    assert (entry["kind"], entry["call_id"], entry["amount"]) == ("adjustment", call_id, "-0.0005")
+    listed = (await admin_client.get("/api/admin/ledger", params={"call": call_id})).json()["data"]
+    assert [found["id"] for found in listed] == [entry["id"]]
+    mine = (await user_client.get(f"/api/me/calls/{call_id}")).json()
+    assert (mine["adjusted"], mine["charge"]) == ("-0.0005", "0")
+    assert not {"flag", "flag_detail", "reviewed_by", "cost", "cost_source"} & set(mine)
+    refusal(await admin_client.post(f"{path}/adjustments", json={**asked, "amount": "9"}), 409, "conflict")
+
+
+async def test_flagged_calls_are_administrators_business(
+    till: TillCalls, user_client: httpx.AsyncClient
+) -> None:
+    call_id = await till.flagged()
+    asked = {"amount": "-0.0001", "reason": "x"}
+    for path, body in (("review", {}), ("adjustments", asked)):
+        answer = await user_client.post(f"/api/admin/calls/{call_id}/{path}", json=body)
+        refusal(answer, 403, "permission_denied")

@@ -102,6 +102,11 @@ async def _settled_call(world: World) -> Mapping[str, str]:
     return {"call_id": await calls.call()}
 
 
+async def _flagged_call(world: World) -> Mapping[str, str]:
+    calls = await start_calls(world.storage, world.clock, world.administrator, world.user)
+    return {"call_id": await calls.flagged()}
+
+
 async def _nothing(world: World) -> Mapping[str, str]:
     return {}
 
@@ -142,6 +147,10 @@ CHANGES: Mapping[Route, Change] = {
     ("POST", "/api/admin/calls/{call_id}/refunds"): Change(
         raises=None, prepare=_settled_call, body={"reason": "sorry"}
     ),
+    ("POST", "/api/admin/calls/{call_id}/adjustments"): Change(
+        raises=None, prepare=_flagged_call, body={"amount": "-0.0001", "reason": "not free"}
+    ),
+    ("POST", "/api/admin/calls/{call_id}/review"): Change(raises=None, prepare=_flagged_call, body={}),
     # Nobody calls with what a new user, management key, session, password or open request is.
     ("POST", "/api/admin/users"): Change(raises=None, body={"email": "new@example.com", "name": "New"}),
     ("POST", "/api/me/management-keys"): Change(raises=None, body={"name": "key"}),

@@ -98,3 +98,17 @@ async def test_a_part_then_the_rest_of_a_charge_is_refunded(cli: Cli, calls: Til
 
 async def test_a_call_that_is_not_there_is_told(cli: Cli) -> None:
     assert await cli.refused("calls", "show", "call_0") == "Error: There is no call call_0. [not_found]"
+
+
+async def test_flagged_calls_are_listed_reviewed_and_adjusted(cli: Cli, calls: TillCalls) -> None:
+    first, second = await calls.flagged(), await calls.flagged()
+    ran = await cli("calls", "flagged")
+    assert "impossible usage: -1 units of input" in ran.out
+    ran = await cli("calls", "review", first, "--note", "The provider's fault")
+    assert ran.line("Look at").endswith("(reviewed 2026-06-01 12:00:00 UTC)")
+    left = (await cli("calls", "flagged", "--unreviewed", "--json")).json["data"]
+    assert [call["id"] for call in left] == [second]
+    ran = await cli("calls", "adjust", second, "-0.0005", "--reason", "12 tokens")
+    assert (ran.line("Kind"), ran.line("Amount")) == ("adjustment", "-0.0005 credits")
+    assert (await cli("calls", "show", second)).line("Adjusted") == "-0.0005"
+    assert (await cli("calls", "flagged", "--unreviewed", "--json")).json["data"] == []

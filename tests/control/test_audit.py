@@ -29,8 +29,8 @@ async def test_a_sound_database_has_no_drift_and_everything_was_looked_at(till: 
     assert report.checked == {
         "accounts": 2,
         "API keys": 2,
-        "calls": 5,
-        "ledger entries": 6,
+        "calls": 6,
+        "ledger entries": 7,
         "price revisions": 1,
         "group revisions": 3,
     }
@@ -98,6 +98,18 @@ def _charge_renamed(tx: Transaction) -> Awaitable[int]:
 
 def _refunded_off(tx: Transaction) -> Awaitable[int]:
     return tx.execute(update(calls).values(refunded=calls.c.refunded + 1).where(calls.c.refunded > 0))
+
+
+def _adjusted_off(tx: Transaction) -> Awaitable[int]:
+    return tx.execute(update(calls).values(adjusted=1).where(calls.c.flag.is_not(None)))
+
+
+def _adjusted_without_flag(tx: Transaction) -> Awaitable[int]:
+    return tx.execute(update(calls).values(flag=None).where(calls.c.flag.is_not(None)))
+
+
+def _adjusted_beyond_the_hold(tx: Transaction) -> Awaitable[int]:
+    return tx.execute(update(calls).values(hold=9).where(calls.c.flag.is_not(None)))
 
 
 def _entry_changed(tx: Transaction) -> Awaitable[int]:
@@ -250,6 +262,9 @@ def _beyond_credit_limit(tx: Transaction) -> Awaitable[int]:
         ("I5", _second_charge),
         ("I5", _charge_renamed),
         ("I5", _refunded_off),
+        ("I5", _adjusted_off),
+        ("I5", _adjusted_without_flag),
+        ("I5", _adjusted_beyond_the_hold),
         ("I6", _entry_changed),
         ("I6", _entry_count_off),
         ("I7", _float_amount),

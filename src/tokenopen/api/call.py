@@ -4,10 +4,10 @@ from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from tokenopen.api.authentication import Administrator, CurrentUser
-from tokenopen.api.json_types import InstantIn, PageOut, PageQuery, page_out
+from tokenopen.api.json_types import Body, InstantIn, PageOut, PageQuery, page_out
 from tokenopen.api.receipt import (
     AdminCallOut,
     AdminReceiptOut,
@@ -20,6 +20,7 @@ from tokenopen.api.receipt import (
 )
 from tokenopen.api.services import CurrentServices
 from tokenopen.control import call as control
+from tokenopen.control import flagged_call
 from tokenopen.control.receipt import get_receipt
 from tokenopen.core.call import CallState, EndReason
 from tokenopen.storage.call_search import CallFilter
@@ -58,14 +59,22 @@ class CallQuery(PageQuery):
 
 
 class AdminCallQuery(CallQuery):
-    """As for one's own calls; ``user`` is an id, ``flagged`` what an administrator should look at."""
+    """As for one's own calls; ``user`` is an id, ``flagged`` what an administrator should look at and
+    ``reviewed`` what one has looked at."""
 
     user: str | None = None
     flagged: bool | None = None
+    reviewed: bool | None = None
 
     def wanted(self) -> CallFilter:
         """Return the filter that this asks for."""
-        return replace(super().wanted(), flagged=self.flagged)
+        return replace(super().wanted(), flagged=self.flagged, reviewed=self.reviewed)
+
+
+class ReviewIn(Body):
+    """What an administrator has found about a flagged call; kept in the audit log."""
+
+    note: Annotated[str, StringConstraints(max_length=500, strip_whitespace=True)] | None = None
 
 
 @router.get("/api/me/calls")
@@ -104,6 +113,16 @@ async def list_all_calls(
             page=query.page(),
         )
     return page_out(page, show_admin_call)
+
+
+@router.post("/api/admin/calls/{call_id}/review")
+async def review_call(
+    services: CurrentServices, actor: Administrator, call_id: str, body: ReviewIn
+) -> AdminCallOut:
+    """Mark a flagged call as looked at; once more changes nothing."""
+    async with services.storage.write() as tx:
+        call = await flagged_call.review_call(tx, actor, call_id=call_id, note=body.note)
+    return show_admin_call(call)
 
 
 @router.get("/api/admin/calls/{call_id}")

@@ -9,7 +9,7 @@ from pydantic import BaseModel, StringConstraints
 from tokenopen.api.authentication import Administrator
 from tokenopen.api.json_types import AmountIn, AmountOut, Body, InstantOut, PageOut, PageQuery, page_out
 from tokenopen.api.services import CurrentServices
-from tokenopen.control import ledger
+from tokenopen.control import flagged_call, ledger
 from tokenopen.control.actor import Actor
 from tokenopen.control.idempotency import Answer, answer_once
 from tokenopen.control.services import Services
@@ -45,6 +45,13 @@ class RefundIn(Body):
     """A refund of a call; without ``amount`` all that is left of its charge."""
 
     amount: AmountIn | None = None
+    reason: Reason
+
+
+class CallAdjustmentIn(Body):
+    """A correction of what a flagged call has cost: more than 0 gives credit back, less takes it."""
+
+    amount: AmountIn
     reason: Reason
 
 
@@ -160,6 +167,25 @@ async def refund_call(
 
     async def post(tx: Transaction) -> ledger.Posting:
         return await ledger.refund(tx, actor, call_id=call_id, amount=body.amount, reason=body.reason)
+
+    return await _post_once(request, services, actor, idempotency_key, body, post)
+
+
+@router.post("/api/admin/calls/{call_id}/adjustments", status_code=201, response_model=LedgerEntryOut)
+async def adjust_call(
+    request: Request,
+    services: CurrentServices,
+    actor: Administrator,
+    call_id: str,
+    body: CallAdjustmentIn,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Correct what a flagged call has cost, between nothing and what was reserved for it; reviews it too."""
+
+    async def post(tx: Transaction) -> ledger.Posting:
+        return await flagged_call.adjust_call(
+            tx, actor, call_id=call_id, amount=body.amount, reason=body.reason
+        )
 
     return await _post_once(request, services, actor, idempotency_key, body, post)
 

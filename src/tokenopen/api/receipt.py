@@ -28,6 +28,7 @@ class CallOut(BaseModel):
 
     ``reserved`` is what was set aside while it ran; ``usage`` counts units by class, null while there is
     none; ``charge`` and ``absorbed`` (not covered by credit, not charged) together are its exact price.
+    ``adjusted`` is what an administrator corrected later: above 0 given back, below it taken.
     """
 
     id: str
@@ -47,6 +48,7 @@ class CallOut(BaseModel):
     charge: AmountOut
     absorbed: AmountOut
     refunded: AmountOut
+    adjusted: AmountOut
     status: int | None
     admitted_at: InstantOut
     resolved_at: InstantOut | None
@@ -55,12 +57,21 @@ class CallOut(BaseModel):
 
 
 class AdminCallOut(CallOut):
-    """A call as administrators see it; ``flag`` says what they should look at."""
+    """A call as administrators see it; ``flag`` and ``flag_detail`` say what they should look at.
+
+    ``cost`` is what the provider takes for it, null where that is not known; ``cost_source`` is reported (by
+    the provider) or stated (from the prices that the upstream is set up with).
+    """
 
     user_id: str
     user_email: str | None
     account_id: str
     flag: str | None
+    flag_detail: str | None
+    reviewed_at: InstantOut | None
+    reviewed_by: str | None
+    cost: AmountOut | None
+    cost_source: str | None
 
 
 class RevisionOut(BaseModel):
@@ -127,6 +138,7 @@ def show_call(call: CallRecord) -> CallOut:
         charge=call.charge,
         absorbed=call.absorbed,
         refunded=call.refunded,
+        adjusted=call.adjusted,
         status=call.status,
         admitted_at=call.admitted_at_ms,
         resolved_at=call.resolved_at_ms,
@@ -143,6 +155,11 @@ def show_admin_call(call: CallRecord) -> AdminCallOut:
         user_email=call.user_email,
         account_id=call.account_id,
         flag=call.flag,
+        flag_detail=call.flag_detail,
+        reviewed_at=call.reviewed_at_ms,
+        reviewed_by=call.reviewed_by,
+        cost=call.cost,
+        cost_source=call.cost_source,
     )
 
 

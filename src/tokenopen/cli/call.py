@@ -86,7 +86,9 @@ def _receipt(call: Json) -> RenderableType:
                 "Reserved": call["reserved"],
                 "Status": call["status"],
                 "First byte, whole (ms)": f"{call['first_byte_ms']}, {call['duration_ms']}",
-                "Look at": call.get("flag"),
+                "Adjusted": call["adjusted"],
+                "Look at": _flag(call),
+                "Provider's cost": _cost(call),
             }
         )
     ]
@@ -95,6 +97,18 @@ def _receipt(call: Json) -> RenderableType:
     if call.get("attempts"):
         shown += ["", _attempt_rows(call["attempts"])]
     return Stack(*shown)
+
+
+def _flag(call: Json) -> str | None:
+    """Return what an administrator should look at, and whether one has."""
+    if call.get("flag") is None:
+        return None
+    said = f"{call['flag'].replace('_', ' ')}: {call['flag_detail'] or '-'}"
+    return f"{said} (reviewed {instant_text(call['reviewed_at'])})" if call["reviewed_at"] else said
+
+
+def _cost(call: Json) -> str | None:
+    return None if call.get("cost") is None else f"{call['cost']} ({call['cost_source']})"
 
 
 def _long_context(call: Json) -> str | None:
@@ -151,6 +165,75 @@ def list_calls(
     query = {"user": user_id, "group": group, "key": key, "model": model, "state": state}
     page = client.get(path, **query, **{"from": since, "to": until}, limit=limit, cursor=cursor)
     session.show_page(page, _rows)
+
+
+@command(app, "flagged")
+def list_flagged(
+    session: Session,
+    reviewed: Annotated[
+        bool | None, typer.Option("--reviewed/--unreviewed", help="Only those; else both.")
+    ] = None,
+    limit: Limit = LIMIT,
+    cursor: Cursor = None,
+) -> None:
+    """List calls to look at, newest first: their usage cannot be true, has no price, or is too large."""
+    path = path_of("admin", "calls")
+    page = session.client.get(path, flagged=True, reviewed=reviewed, limit=limit, cursor=cursor)
+    session.show_page(page, _flagged_rows)
+
+
+def _flagged_rows(calls: Sequence[Json]) -> RenderableType:
+    return table(
+        ("When", "Call", "User", "Model", "Charge", "Adjusted", "Look at"),
+        [
+            (
+                instant_text(call["admitted_at"]),
+                call["id"],
+                call["user_email"],
+                call["model"],
+                call["charge"],
+                call["adjusted"],
+                _flag(call),
+            )
+            for call in calls
+        ],
+        right=("Charge", "Adjusted"),
+    )
+
+
+@command(app, "review")
+def review(
+    session: Session,
+    call: CallId,
+    note: Annotated[
+        str | None, typer.Option("--note", metavar="TEXT", help="What you found; kept in the audit log.")
+    ] = None,
+) -> None:
+    """Mark a flagged call as looked at."""
+    path = path_of("admin", "calls", call, "review")
+    session.show(
+        session.client.post(path, option.given(note=note)),
+        lambda call: facts({"Call": call["id"], "Look at": _flag(call)}),
+    )
+
+
+@command(app, "adjust", negative_arguments=True)
+def adjust(
+    session: Session,
+    call: CallId,
+    amount: Annotated[
+        str,
+        typer.Argument(
+            metavar="AMOUNT", help="Credits: 0.5 gives back, -0.5 takes; up to what was reserved."
+        ),
+    ],
+    reason: option.MoneyReason,
+    idempotency_key: option.IdempotencyKey = None,
+) -> None:
+    """Correct what a flagged call has cost, up or down, and mark it as looked at."""
+    path = path_of("admin", "calls", call, "adjustments")
+    body = {"amount": amount, "reason": reason}
+    session.show(session.client.post_money(path, body, idempotency_key=idempotency_key), show_entry)
 
 
 @command(app, "show")

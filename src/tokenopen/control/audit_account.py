@@ -25,7 +25,15 @@ Row = Mapping[str, Any]
 
 _ACCOUNT_NUMBERS: Final = ("balance", "held", "entry_count", "newest_ms")
 _ENTRY_NUMBERS: Final = ("number", "amount", "balance_after")
-_CALL_NUMBERS: Final = ("hold", "charge", "absorbed", "refunded", "multiplier_ppm", "admitted_at_ms")
+_CALL_NUMBERS: Final = (
+    "hold",
+    "charge",
+    "absorbed",
+    "refunded",
+    "multiplier_ppm",
+    "admitted_at_ms",
+    "adjusted",
+)
 _KEY_NUMBERS: Final = ("spent", "held", "credit_limit")
 
 
@@ -170,6 +178,7 @@ async def _audit_calls(
     findings: Findings,
 ) -> _Sums:
     sums = _Sums()
+    adjustments = await statements.sum_adjustments(tx, account_id)
     async for call in _calls(tx, account_id):
         findings.checked["calls"] += 1
         if not findings.are_integers(call, _CALL_NUMBERS, account_id=account_id):
@@ -179,16 +188,19 @@ async def _audit_calls(
             sums.held[call["key_id"]] += call["hold"]
         else:
             sums.spent[call["key_id"]] += call["charge"]
-        for invariant, message in _explain_call(call, refunds, history):
+        for invariant, message in _explain_call(call, refunds, adjustments.get(call["id"], 0), history):
             findings.add(invariant, call["id"], message, account_id=account_id)
     return sums
 
 
-def _explain_call(call: Row, refunds: Counter[str] | None, history: CatalogHistory) -> list[tuple[str, str]]:
+def _explain_call(
+    call: Row, refunds: Counter[str] | None, adjustments: int, history: CatalogHistory
+) -> list[tuple[str, str]]:
     """Return what is wrong with a call, by invariant."""
     found = [
         ("I4", _explain_state(call)),
         ("I5", _explain_entries(call, refunds)),
+        ("I5", _explain_adjustments(call, adjustments)),
         ("I8", explain_terms(call, history)),
     ]
     if call["state"] == "settled":
@@ -218,6 +230,21 @@ def _explain_entries(call: Row, refunds: Counter[str] | None) -> str | None:
         return f"refunded {call['refunded']} of a charge of {call['charge']}"
     if refunds is not None and call["refunded"] != refunds[call["id"]]:
         return f"refunded is {call['refunded']}, its refund entries are {refunds[call['id']]}"
+    return None
+
+
+def _explain_adjustments(call: Row, adjustments: int) -> str | None:
+    """Only a flagged call is adjusted, within what it can have cost; it says what its entries sum to."""
+    adjusted = call["adjusted"] or 0
+    if adjusted != adjustments:
+        return f"adjusted is {adjusted}, its adjustment entries are {adjustments}"
+    if adjustments == 0:
+        return None
+    if call["flag"] is None:
+        return "was adjusted, and is not flagged"
+    costs = call["charge"] - call["refunded"] - adjusted
+    if not 0 <= costs <= max(call["hold"], call["charge"]):
+        return f"costs {costs} in all; its hold was {call['hold']}, its charge {call['charge']}"
     return None
 
 

@@ -61,6 +61,14 @@ class CallRecord:
     status: int | None
     # What an administrator should look at; None where all was as usual.
     flag: str | None
+    flag_detail: str | None
+    reviewed_at_ms: int | None
+    reviewed_by: str | None
+    # What administrators corrected later: above 0 they gave credit back, below it they took it.
+    adjusted: Nanocredits
+    # What the provider takes from the operator for it, and how that is known; None: unknown.
+    cost: Nanocredits | None
+    cost_source: str | None
 
     @property
     def list_price(self) -> Nanocredits | None:
@@ -78,6 +86,7 @@ def call_record(row: Row) -> CallRecord:
         **{
             **same,
             "stream": bool(row["stream"]),
+            "adjusted": row["adjusted"] or 0,
             "usage": None if usage is None else Usage(decode_json(usage), row["usage_source"]),
             "prices": None if prices is None else decode_prices(prices),
         }

@@ -5,7 +5,9 @@ back what a call took from the account; it does not change what the call's key c
 key's credit limit stays a bound on what went through it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tokenopen.control.actor import Actor
 from tokenopen.control.audit_log import record_change
@@ -18,6 +20,8 @@ from tokenopen.core.money import Nanocredits, format_amount
 from tokenopen.ports.storage import Transaction
 from tokenopen.storage import call as call_statements
 from tokenopen.storage import ledger as statements
+
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +65,7 @@ async def _post_to_user(
     if account_id is None:
         raise NotFound(f"There is no user {user_id}.")
     book = await statements.lock_account(tx, account_id)
-    entry = await _post(tx, actor, book, kind=kind, amount=amount, reason=reason, call_id=None)
+    entry = await post_entry(tx, actor, book, kind=kind, amount=amount, reason=reason, call_id=None)
     return Posting(user_id=user_id, entry=entry)
 
 
@@ -86,7 +90,7 @@ async def refund(
         raise await call_not_found(tx, call_id)
     if call["state"] != "settled":
         raise Conflict(f"Call {call_id} is {call['state']}: it was not charged, so nothing can be refunded.")
-    left = Nanocredits(call["charge"] - call["refunded"])
+    left = refundable(call)
     wanted = left if amount is None else amount
     if not 0 < wanted <= left:
         raise Conflict(
@@ -96,12 +100,17 @@ async def refund(
             refunded=format_amount(call["refunded"]),
             refundable=format_amount(left),
         )
-    entry = await _post(tx, actor, book, kind="refund", amount=wanted, reason=reason, call_id=call_id)
+    entry = await post_entry(tx, actor, book, kind="refund", amount=wanted, reason=reason, call_id=call_id)
     await statements.add_to_refunded(tx, account_id, call_id, wanted)
     return Posting(user_id=call["user_id"], entry=entry)
 
 
-async def _post(
+def refundable(call: Row) -> Nanocredits:
+    """Return what is left of a call's charge to refund; an adjustment may have given some back already."""
+    return Nanocredits(call["charge"] - call["refunded"] - max(0, call["adjusted"] or 0))
+
+
+async def post_entry(
     tx: Transaction,
     actor: Actor,
     book: AccountBook,
@@ -111,6 +120,7 @@ async def _post(
     reason: str,
     call_id: str | None,
 ) -> LedgerEntry:
+    """Change a locked account's balance, with its entry and the audit log's. Refuses Conflict."""
     before = book.balance
     try:
         balance_after = book.post(amount)

@@ -36,6 +36,9 @@ EndReason = Literal[
     "worker_gone",  # the process ended while the call ran
 ]
 
+# How it is known what a call costs the operator: the provider said so, or the upstream's stated prices do.
+CostSource = Literal["reported", "stated"]
+
 # What is charged of these is what the group's interruption rule says.
 INTERRUPTED: Final[tuple[EndReason, ...]] = ("client_left", "upstream_broke_off")
 
@@ -84,6 +87,11 @@ class Outcome:
     attempts_json: str | None = None
     status: int = 0
     flag: str | None = None
+    # In words what the flag is about.
+    flag_detail: str | None = None
+    # What the provider takes from the operator for it, and how that is known; None: unknown, never 0.
+    cost: Nanocredits | None = None
+    cost_source: CostSource | None = None
     first_byte_ms: int | None = None
     duration_ms: int | None = None
     # Ids of what the provider keeps from the reply (storage/provider_object.py), recorded with it.

@@ -93,6 +93,17 @@ class KeyBook:
         return Nanocredits(self.credit_limit - self.spent - self.held)
 
 
+def adjustable(*, hold: int, charge: int, refunded: int, adjusted: int) -> tuple[Nanocredits, Nanocredits]:
+    """Return the most that an adjustment of a call may take, and the most that it may give back.
+
+    What a call costs in all, its charge less refunds and adjustments, stays between nothing and the larger of
+    its hold, the most it could have cost when it was admitted, and its charge.
+    """
+    # A call that was adjusted and then given back whole, since it had been answered 5xx, has cost nothing.
+    costs = max(0, charge - refunded - adjusted)
+    return Nanocredits(max(0, max(hold, charge) - costs)), Nanocredits(costs)
+
+
 def reserve(account: AccountBook, key: KeyBook, hold: Nanocredits) -> None:
     """Set credit aside for a call; that it is there has been decided."""
     assert hold >= 0

@@ -107,8 +107,8 @@ def _json_outcome(relay: Relay, body: bytes) -> Outcome:
     surface, plan = relay.plan.surface, relay.plan
     try:
         usage = surface.read_reply(body, convention=relay.forwarded.convention)
-    except ImpossibleUsage:
-        return relay.free("impossible_usage", status=200, flag=IMPOSSIBLE_USAGE)
+    except ImpossibleUsage as error:
+        return relay.void_flagged(IMPOSSIBLE_USAGE, str(error))
     if usage is None:
         usage = surface.estimate_reply(plan.request, body)
         if not usage.units:

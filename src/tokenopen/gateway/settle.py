@@ -23,6 +23,7 @@ from tokenopen.ports.storage import ResolutionAnswer
 BEYOND_CONTEXT_WINDOW: Final = "beyond_context_window"
 IMPOSSIBLE_USAGE: Final = "impossible_usage"
 UNPRICED_USAGE: Final = "unpriced_usage"
+FLAG_DETAIL_LENGTH_MAX: Final = 500
 
 _encoder = msgspec.json.Encoder()
 
@@ -42,6 +43,7 @@ def free_outcome(
     attempts: Sequence[Attempt] = (),
     first_byte_ms: int | None = None,
     flag: str | None = None,
+    flag_detail: str | None = None,
 ) -> Outcome:
     """Return the outcome of a call that costs nothing."""
     return Outcome(
@@ -51,6 +53,7 @@ def free_outcome(
         attempts_json=encode_attempts(attempts),
         status=status,
         flag=flag,
+        flag_detail=None if flag_detail is None else flag_detail[:FLAG_DETAIL_LENGTH_MAX],
         first_byte_ms=first_byte_ms,
         duration_ms=duration_ms,
     )
@@ -84,12 +87,15 @@ class Relay:
             return self.free(end_reason, status=forwarded.reply.status)
         input_units, output_units = usage.input_units, usage.output_units
         prices = plan.prices.prices_for(input_units)
-        if prices.unpriced(usage.units):
+        if unpriced := prices.unpriced(usage.units):
             # Nothing is sold without a price; what the provider counts so is for an administrator to see.
-            return self.free("impossible_usage", status=forwarded.reply.status, flag=UNPRICED_USAGE)
+            counted = ", ".join(f"{usage.units[unit_class]:,} {unit_class}" for unit_class in unpriced)
+            return self.void_flagged(UNPRICED_USAGE, f"no price for {counted}")
         due = charge_for(usage, prices, multiplier_ppm=plan.facts.terms.multiplier_ppm)
         if due > AMOUNT_MAX:
-            return self.free("impossible_usage", status=forwarded.reply.status, flag=IMPOSSIBLE_USAGE)
+            return self.void_flagged(IMPOSSIBLE_USAGE, f"a charge of {due} nano-credits")
+        # Hosted tools can do that, so it is no reason not to charge; an administrator looks at it.
+        beyond = input_units + output_units > plan.context_window
         return Outcome(
             resolution="settle",
             end_reason=end_reason,
@@ -102,13 +108,17 @@ class Relay:
             upstream_id=forwarded.endpoint.id,
             attempts_json=encode_attempts(forwarded.attempts),
             status=forwarded.reply.status,
-            # Hosted tools can do that, so it is no reason not to charge; an administrator looks at it.
-            flag=BEYOND_CONTEXT_WINDOW if input_units + output_units > plan.context_window else None,
+            flag=BEYOND_CONTEXT_WINDOW if beyond else None,
+            flag_detail=f"{input_units + output_units:,} units in a context window of {plan.context_window:,}"
+            if beyond
+            else None,
             first_byte_ms=forwarded.first_byte_ms,
             duration_ms=self.elapsed_ms(),
         )
 
-    def free(self, end_reason: EndReason, *, status: int, flag: str | None = None) -> Outcome:
+    def free(
+        self, end_reason: EndReason, *, status: int, flag: str | None = None, flag_detail: str | None = None
+    ) -> Outcome:
         """Return the outcome of costing nothing."""
         return free_outcome(
             end_reason,
@@ -117,7 +127,13 @@ class Relay:
             attempts=self.forwarded.attempts,
             first_byte_ms=self.forwarded.first_byte_ms,
             flag=flag,
+            flag_detail=flag_detail,
         )
+
+    def void_flagged(self, flag: str, detail: str) -> Outcome:
+        """Return the outcome of a reply whose usage cannot be charged: free, for an administrator to see."""
+        status = self.forwarded.reply.status
+        return self.free("impossible_usage", status=status, flag=flag, flag_detail=detail)
 
     def put(self, outcome: Outcome, kept: KeptReply | None = None) -> asyncio.Future[ResolutionAnswer]:
         """Hand the outcome to the till, with the reply that is kept for the same call sent again."""

@@ -65,7 +65,7 @@ class _Passage:
         self._relay = relay
         self._connection = connection
         self._reader = reader
-        self._impossible = False
+        self._impossible: ImpossibleUsage | None = None
         # Content events that the caller was still there for.
         self._delivered = 0
         self.started = False
@@ -96,8 +96,8 @@ class _Passage:
     async def _pass(self, data: bytes) -> None:
         try:
             passed = self._reader.feed(data)
-        except ImpossibleUsage:
-            self._impossible = True
+        except ImpossibleUsage as error:
+            self._impossible = error
             return
         if passed:
             if self._relay.keeper is not None:
@@ -116,8 +116,8 @@ class _Passage:
     def outcome(self, end_reason: EndReason) -> Outcome:
         """Return what the call costs, given how it ended."""
         relay, reader = self._relay, self._reader
-        if self._impossible:
-            return relay.free("impossible_usage", status=200, flag=IMPOSSIBLE_USAGE)
+        if self._impossible is not None:
+            return relay.void_flagged(IMPOSSIBLE_USAGE, str(self._impossible))
         if end_reason == "client_left_early":
             return relay.free(end_reason, status=499)
         if end_reason == "upstream_broke_off" and not self.started:

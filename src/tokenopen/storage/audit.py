@@ -140,6 +140,18 @@ async def list_calls(tx: Transaction, account_id: str, after_id: str | None) -> 
     return await tx.fetch_all(statement)
 
 
+async def sum_adjustments(tx: Transaction, account_id: str) -> Mapping[str, int]:
+    """Return the sums of an account's adjustments that name a call, by call."""
+    entry = ledger_entries.c
+    amount = func.sum(entry.amount).label("amount")
+    rows = await tx.fetch_all(
+        select(entry.call_id, amount)
+        .where(entry.account_id == account_id, entry.kind == "adjustment", entry.call_id.is_not(None))
+        .group_by(entry.call_id)
+    )
+    return {row["call_id"]: int(row["amount"]) for row in rows}
+
+
 async def list_over_limit(tx: Transaction, account_id: str, *, limit: int) -> Sequence[Row]:
     """Return calls of an account that were one too many for their own terms (I9).
 

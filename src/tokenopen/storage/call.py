@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select, update
 
 from tokenopen.ports.storage import Transaction
 from tokenopen.storage.schema import (
@@ -29,6 +29,26 @@ async def get_call(tx: Transaction, account_id: str, call_id: str) -> Row:
     row = await tx.fetch_one(select(calls).where(calls.c.account_id == account_id, calls.c.id == call_id))
     assert row is not None, f"there is no call {call_id}"
     return row
+
+
+async def add_to_adjusted(tx: Transaction, account_id: str, call_id: str, amount: int) -> None:
+    """Note on a call that an adjustment gave back, or took, so much more."""
+    changed = await tx.execute(
+        update(calls)
+        .where(calls.c.account_id == account_id, calls.c.id == call_id)
+        .values(adjusted=func.coalesce(calls.c.adjusted, 0) + amount)
+    )
+    assert changed == 1
+
+
+async def mark_reviewed(tx: Transaction, account_id: str, call_id: str, *, at_ms: int, by: str) -> None:
+    """Note on a flagged call who has looked at it."""
+    changed = await tx.execute(
+        update(calls)
+        .where(calls.c.account_id == account_id, calls.c.id == call_id)
+        .values(reviewed_at_ms=at_ms, reviewed_by=by)
+    )
+    assert changed == 1
 
 
 async def find_call(tx: Transaction, call_id: str, *, account_id: str | None) -> Row | None:

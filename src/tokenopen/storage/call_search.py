@@ -35,7 +35,7 @@ class CallFilter:
     """Which calls are listed; None leaves a column open. Instants are of admission, ``until_ms`` excluded.
 
     ``flagged`` and ``absorbed`` ask for calls that an administrator should look at, and for those that
-    credit did not cover; False asks for all others.
+    credit did not cover, ``reviewed`` for those that one has looked at; False asks for all others.
     """
 
     account_id: str | None = None
@@ -47,6 +47,7 @@ class CallFilter:
     end_reason: str | None = None
     flagged: bool | None = None
     absorbed: bool | None = None
+    reviewed: bool | None = None
     from_ms: int | None = None
     until_ms: int | None = None
 
@@ -94,6 +95,9 @@ def _tests(wanted: CallFilter) -> dict[str, ColumnElement[bool]]:
         tests["flagged"] = calls.c.flag.is_not(None) if wanted.flagged else calls.c.flag.is_(None)
     if wanted.absorbed is not None:
         tests["absorbed"] = calls.c.absorbed > 0 if wanted.absorbed else calls.c.absorbed == 0
+    if wanted.reviewed is not None:
+        seen = calls.c.reviewed_at_ms
+        tests["reviewed"] = seen.is_not(None) if wanted.reviewed else seen.is_(None)
     if wanted.from_ms is not None:
         tests["from_ms"] = calls.c.admitted_at_ms >= wanted.from_ms
     if wanted.until_ms is not None:

@@ -154,8 +154,8 @@ RESOLVE_CALLS: Final = _Write(
         """
         state text, charge bigint, absorbed bigint, resolved_at_ms bigint, end_reason text, usage text,
         usage_source text, prices text, input_units bigint, output_units bigint, upstream_id text,
-        attempts text, status integer, flag text, first_byte_ms integer, duration_ms integer,
-        account_id text, id text
+        attempts text, status integer, flag text, flag_detail text, cost bigint, cost_source text,
+        first_byte_ms integer, duration_ms integer, account_id text, id text
         """
     ),
     sql="""
@@ -163,8 +163,8 @@ RESOLVE_CALLS: Final = _Write(
         resolved_at_ms = new.resolved_at_ms, end_reason = new.end_reason, usage = new.usage,
         usage_source = new.usage_source, prices = new.prices, input_units = new.input_units,
         output_units = new.output_units, upstream_id = new.upstream_id, attempts = new.attempts,
-        status = new.status, flag = new.flag, first_byte_ms = new.first_byte_ms,
-        duration_ms = new.duration_ms
+        status = new.status, flag = new.flag, flag_detail = new.flag_detail, cost = new.cost,
+        cost_source = new.cost_source, first_byte_ms = new.first_byte_ms, duration_ms = new.duration_ms
       FROM {rows} WHERE calls.account_id = new.account_id AND calls.id = new.id""",
 )
 INSERT_ENTRIES: Final = _Write(

@@ -313,6 +313,15 @@ calls = Table(
     Column("flag", Text),
     Column("first_byte_ms", Integer),
     Column("duration_ms", Integer),
+    # In words what the flag is about, and who has looked at it.
+    Column("flag_detail", Text),
+    Column("reviewed_at_ms", BigInteger),
+    Column("reviewed_by", Text),
+    # The sum of the adjustments that name the call, negative where they took credit. Null: none.
+    Column("adjusted", BigInteger),
+    # What the provider takes from the operator for it. Null: unknown.
+    Column("cost", BigInteger),
+    Column("cost_source", Text),
     sqlite_with_rowid=False,
 )
 # Lists are read along one of these (see ``call_search``). Those of rare calls cost other calls nothing; each

@@ -95,7 +95,8 @@ INSERT_CALL: Final = """
 RESOLVE_CALL: Final = """
     UPDATE calls SET state = ?, charge = ?, absorbed = ?, resolved_at_ms = ?, end_reason = ?,
       usage = ?, usage_source = ?, prices = ?, input_units = ?, output_units = ?, upstream_id = ?,
-      attempts = ?, status = ?, flag = ?, first_byte_ms = ?, duration_ms = ?
+      attempts = ?, status = ?, flag = ?, flag_detail = ?, cost = ?, cost_source = ?, first_byte_ms = ?,
+      duration_ms = ?
     WHERE account_id = ? AND id = ?"""
 REFUND_CALL: Final = "UPDATE calls SET refunded = refunded + ? WHERE account_id = ? AND id = ?"
 INSERT_ENTRY: Final = """

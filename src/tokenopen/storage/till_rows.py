@@ -224,7 +224,7 @@ def _call_row(item: Admission, answer: Admitted) -> tuple[Any, ...]:
 def resolution_rows(resolved: Iterable[ResolvedCall]) -> list[tuple[Any, ...]]:
     """Return, of each call whose hold was resolved, state, charge, absorbed, resolved_at_ms, end_reason,
     usage, usage_source, prices, input_units, output_units, upstream_id, attempts, status, flag,
-    first_byte_ms, duration_ms, account_id, id.
+    flag_detail, cost, cost_source, first_byte_ms, duration_ms, account_id, id.
     """
     return [_resolution_row(item, answer) for item, answer in resolved if not answer.refund]
 
@@ -246,6 +246,9 @@ def _resolution_row(item: Resolution, answer: Resolved) -> tuple[Any, ...]:
         outcome.attempts_json,
         outcome.status,
         outcome.flag,
+        outcome.flag_detail,
+        outcome.cost,
+        outcome.cost_source,
         outcome.first_byte_ms,
         outcome.duration_ms,
         item.facts.account_id,
