@@ -67,6 +67,8 @@ ACCESS: Final[Mapping[Route, Access]] = {
     ("GET", "/admin/groups/{slug}/archive"): "administrators",
     ("POST", "/admin/groups/{slug}/archive"): "administrators",
     ("GET", "/credit"): "users",
+    ("GET", "/usage"): "users",
+    ("GET", "/usage.csv"): "users",
     ("GET", "/guide"): "everybody",
     ("GET", "/guide/{name}"): "everybody",
     ("GET", "/guide/{name}.md"): "everybody",

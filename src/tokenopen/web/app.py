@@ -26,6 +26,7 @@ from tokenopen.web import (
     profile,
     sign_in,
     sign_up,
+    usage,
 )
 from tokenopen.web.error_page import add_error_pages
 from tokenopen.web.render import create_environment
@@ -44,6 +45,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     admin_group.router,
     admin_group_history.router,
     credit.router,
+    usage.router,
     guide.router,
     admin_credit.router,
     admin_entitlement.router,

@@ -60,7 +60,7 @@ function draw(figure) {
     axes: [
       { stroke: muted, grid: { show: false }, ticks: { show: false }, space: 70,
         splits: (plot) => {
-          const every = Math.max(1, Math.ceil((data.times.length * 70) / plot.width));
+          const every = Math.max(1, Math.ceil((data.times.length * 84) / Math.max(plot.width - 64, 84)));
           return data.times.map((_, index) => index).filter((index) => index % every === 0);
         },
         values: (_, splits) => splits.map((index) => data.labels[index]) },
@@ -78,6 +78,7 @@ function draw(figure) {
 export function enliven() {
   for (const figure of document.querySelectorAll("[data-chart][data-chart-library]")) {
     const top = figure.querySelector("svg");
+    if (!top) continue;
     figure.scaleTop = Number(top.dataset.top);
     let { plot, kept } = draw(figure);
     const again = () => {

@@ -102,11 +102,18 @@ function addScript(address) {
     document.head.append(script);
   });
 }
-const figure = document.querySelector("[data-chart][data-chart-library]");
-if (figure) {
-  const sheet = document.createElement("link");
-  Object.assign(sheet, { rel: "stylesheet", href: figure.dataset.chartSheet });
-  document.head.append(sheet);
-  Promise.all([import(figure.dataset.chartScript), addScript(figure.dataset.chartLibrary)])
-    .then(([charts]) => charts.enliven());
+let chartLibrary = null;
+function enlivenCharts() {
+  const figure = document.querySelector("[data-chart][data-chart-library]");
+  if (!figure) return;
+  if (!chartLibrary) {
+    const sheet = document.createElement("link");
+    Object.assign(sheet, { rel: "stylesheet", href: figure.dataset.chartSheet });
+    document.head.append(sheet);
+    chartLibrary = Promise.all([import(figure.dataset.chartScript), addScript(figure.dataset.chartLibrary)]);
+  }
+  chartLibrary.then(([charts]) => charts.enliven());
 }
+enlivenCharts();
+// A filter brings other charts in.
+document.addEventListener("htmx:after:swap", enlivenCharts);
