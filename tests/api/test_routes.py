@@ -6,7 +6,7 @@ import pytest
 from tests.api.route_table import ROUTES
 from tokenopen.core.api_key import API_KEY_PREFIX, generate_key
 
-ADMIN_ROUTES = [route for route in ROUTES if route[1].startswith("/api/admin/")]
+ADMIN_ROUTES = [route for route in ROUTES if route[1].startswith("/api/admin/") or route[1] == "/metrics"]
 MY_ROUTES = [route for route in ROUTES if route[1] == "/api/me" or route[1].startswith("/api/me/")]
 
 

@@ -278,3 +278,21 @@ def test_where_no_worker_can_start_the_reason_is_told_once_and_it_ends(tmp_path:
     done = server.run_cli("serve", "--workers", "3")
     assert done.returncode == 1
     assert done.stderr.count("TokenOpen cannot start: The database that TOKENOPEN_DATABASE_URL names") == 1
+
+
+def test_whichever_worker_is_asked_tells_what_all_of_them_counted(served: tuple[Platform, str]) -> None:
+    platform, _ = served
+    platform.add_group("counted")
+    key = platform.add_key(platform.add_user("counted@example.com"), "counted")
+    for _ in range(12):
+        assert chat(platform, key).status_code == 200
+    told = 'tokenopen_calls_total{api="chat",end_reason="completed",group="counted",model="small"} 12.0'
+
+    def tell() -> list[bool]:
+        # A connection of its own for each, so that either worker may answer.
+        return [
+            told in httpx.get(f"{platform.server.url}/metrics", headers=platform.admin.headers).text
+            for _ in range(6)
+        ]
+
+    until(lambda: all(tell()))

@@ -42,7 +42,7 @@ class Application:
         path: str = scope["path"]
         if path.startswith(("/v1/", "/v1beta/")):
             await self._gateway_api(scope, receive, send)
-        elif path.startswith("/api/"):
+        elif path.startswith("/api/") or path == "/metrics":
             await self._control_app(scope, receive, send)
         elif path == "/healthz":
             await _answer(send, 200, {"status": "ok"})

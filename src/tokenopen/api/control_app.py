@@ -16,6 +16,7 @@ from tokenopen.api import (
     group_terms,
     ledger,
     management_key,
+    meter,
     model,
     platform,
     refused_call,
@@ -27,7 +28,9 @@ from tokenopen.api import (
 )
 from tokenopen.api.body_limit import BodyLimit
 from tokenopen.api.errors import ErrorBody, add_error_handlers
+from tokenopen.api.meter import ReadMeter
 from tokenopen.control.services import Services
+from tokenopen.core.meter import Reading
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     user.router,
@@ -47,6 +50,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     refused_call.router,
     audit_log.router,
     audit.router,
+    meter.router,
 )
 
 # Named so, the framework does not add the 422 that it would answer by itself and that is a 400 here.
@@ -60,8 +64,8 @@ def _operation_id(route: APIRoute) -> str:
     return route.name
 
 
-def create_control_app(services: Services) -> FastAPI:
-    """Return the ASGI application that serves /api."""
+def create_control_app(services: Services, *, read_meter: ReadMeter = Reading) -> FastAPI:
+    """Return the ASGI application that serves /api and /metrics; ``read_meter`` tells what was counted."""
     app = FastAPI(
         title="TokenOpen control API",
         version=__version__,
@@ -73,6 +77,7 @@ def create_control_app(services: Services) -> FastAPI:
         generate_unique_id_function=_operation_id,
     )
     app.state.services = services
+    app.state.read_meter = read_meter
     app.add_middleware(BodyLimit)
     add_error_handlers(app)
     for router in ROUTERS:

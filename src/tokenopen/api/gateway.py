@@ -22,6 +22,7 @@ from tokenopen.core.errors import (
     StorageUnavailable,
 )
 from tokenopen.core.identifier import new_id
+from tokenopen.gateway.directory import Resolved
 from tokenopen.gateway.headers import JSON_TYPE, refusal_headers
 from tokenopen.gateway.pipeline import Gateway, IncomingCall, run_call
 from tokenopen.ports.storage import StorageAway
@@ -75,6 +76,11 @@ class GatewayApi:
         while self._calls:
             await asyncio.wait(self._calls)
 
+    def _count_stranger(self, found: object, resolved: Resolved | None, error: Exception) -> None:
+        """Count a refused call whose key was not recognized; the others are counted with their account."""
+        if found is not None and resolved is None and isinstance(error, Refusal):
+            self._gateway.meter.refused(error)
+
     def _refuse_when_stopping(self) -> None:
         if self._cut_at_s is not None:
             raise ServerStopping
@@ -87,6 +93,7 @@ class GatewayApi:
         connection = AsgiConnection(send, client[0] if client else "")
         found = self._surfaces.find(scope["method"], scope["path"])
         dialect = found[0].dialect if found else dialect_at(scope["path"], dict(scope["headers"]))
+        resolved = None
         try:
             self._refuse_when_stopping()
             query = read_query(scope)
@@ -107,6 +114,7 @@ class GatewayApi:
         except CallerGone:
             return
         except Exception as error:
+            self._count_stranger(found, resolved, error)
             await self._refuse(connection, dialect, call_id, error)
             return
         call = IncomingCall(

@@ -8,6 +8,7 @@ import datetime
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -27,11 +28,13 @@ from tokenopen.core.catalog import Endpoint
 from tokenopen.core.one_time_link import path_of_link
 from tokenopen.gateway.directory import Directory
 from tokenopen.gateway.forward import Forwarder
+from tokenopen.gateway.meter import Meter
 from tokenopen.gateway.pipeline import Gateway
 from tokenopen.gateway.refused import RefusedCalls
 from tokenopen.gateway.till import Till
 from tokenopen.gateway.worker import Worker
 from tokenopen.jobs.kept_replies import drop_old_replies
+from tokenopen.jobs.meter import WRITE_METER_S, MeterFiles
 from tokenopen.jobs.periodic import PeriodicJobs
 from tokenopen.jobs.recovery import Reaper
 from tokenopen.jobs.refused_calls import write_refused_calls
@@ -100,7 +103,9 @@ def create_upstream(settings: Settings) -> Upstream:
 
 
 @asynccontextmanager
-async def open_platform(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Platform]:
+async def open_platform(
+    settings: Settings, *, clock: Clock | None = None, meter_directory: Path | None = None
+) -> AsyncIterator[Platform]:
     """Bring the platform up, and down again at the end. Raises StartupError."""
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
@@ -113,7 +118,14 @@ async def open_platform(settings: Settings, *, clock: Clock | None = None) -> As
         stack.push_async_callback(upstream.close)
         try:
             platform = await _open_gateway(
-                storage, upstream, keys, settings, clock, stack, first_start=first_start
+                storage,
+                upstream,
+                keys,
+                settings,
+                clock,
+                stack,
+                first_start=first_start,
+                meter_directory=meter_directory,
             )
         except StorageAway as error:
             raise StartupError(f"The database went away during the start: {error}") from error
@@ -150,12 +162,16 @@ async def _open_gateway(
     stack: AsyncExitStack,
     *,
     first_start: FirstStart | None,
+    meter_directory: Path | None,
 ) -> Platform:
     presence = find_presence()
     worker = Worker(storage, clock, presence, lease_ms=settings.lease_seconds * 1000)
     await worker.enroll()
     stack.push_async_callback(_retire, worker)
-    till = Till(storage)
+    meter = Meter()
+    meter_files = MeterFiles(meter.reading, meter_directory)
+    stack.push_async_callback(meter_files.write)
+    till = Till(storage, meter)
     till.start()
     stack.push_async_callback(till.close)
     # What a worker of this machine left open when it was killed is free again before any call.
@@ -164,11 +180,12 @@ async def _open_gateway(
     gateway = Gateway(
         directory=Directory(storage),
         till=till,
-        forwarder=Forwarder(upstream, clock, _credential_opener(keys)),
+        forwarder=Forwarder(upstream, clock, _credential_opener(keys), meter),
         worker=worker,
-        refused=RefusedCalls(clock),
+        refused=RefusedCalls(clock, meter),
         storage=storage,
         clock=clock,
+        meter=meter,
     )
     gateway_api = GatewayApi(
         gateway,
@@ -182,6 +199,7 @@ async def _open_gateway(
     stack.push_async_callback(jobs.close)
     stack.push_async_callback(gateway_api.drain)
     _add_jobs(jobs, storage, worker, reaper, gateway.refused, settings)
+    jobs.add("write meter", meter_files.write, every_s=WRITE_METER_S)
     services = Services(
         storage=storage,
         clock=clock,
@@ -200,7 +218,7 @@ async def _open_gateway(
             return False
         return True
 
-    control_app = create_control_app(services)
+    control_app = create_control_app(services, read_meter=meter_files.read)
     application = Application(
         gateway_api=gateway_api,
         control_app=control_app,

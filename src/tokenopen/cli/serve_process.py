@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final, TextIO, cast
 
 import structlog
@@ -118,12 +119,14 @@ async def serve_platform(
     *,
     on_ready: Callable[[Platform], None],
     supervisor: int | None = None,
+    meter_directory: Path | None = None,
 ) -> None:
     """Serve until a signal says otherwise. Raises StartupError.
 
-    ``supervisor`` is a descriptor that ends when the supervisor does.
+    ``supervisor`` is a descriptor that ends when the supervisor does; its workers tell each other in
+    ``meter_directory`` what they counted.
     """
-    async with open_platform(settings) as platform:
+    async with open_platform(settings, meter_directory=meter_directory) as platform:
         config = uvicorn.Config(
             platform.application,
             http=BoundedHttpProtocol,

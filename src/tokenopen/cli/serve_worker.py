@@ -1,7 +1,7 @@
 """A supervised worker: started by ``tokenopen serve --workers N`` as a fresh process, never by hand.
 
 Its arguments are descriptors that it inherits: the listening socket, a pipe to tell on that it is ready, and
-one that ends when the supervisor does.
+one that ends when the supervisor does; and a directory for what the workers count.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import typer
 import uvloop
@@ -20,7 +21,7 @@ from tokenopen.cli.client import ControlError, read_settings
 from tokenopen.cli.serve_process import configure_logging, serve_platform
 
 
-def main(listener: int, ready: int, supervisor: int) -> None:
+def main(meter_directory: str, listener: int, ready: int, supervisor: int) -> None:
     """Serve on the inherited socket until told to stop; exit 1 where that cannot begin."""
     # Until the platform is up, neither a closing terminal nor a rolling restart concerns this process.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -34,11 +35,19 @@ def main(listener: int, ready: int, supervisor: int) -> None:
 
     with socket.socket(fileno=listener) as inherited:
         try:
-            uvloop.run(serve_platform(read_settings(), inherited, on_ready=tell, supervisor=supervisor))
+            uvloop.run(
+                serve_platform(
+                    read_settings(),
+                    inherited,
+                    on_ready=tell,
+                    supervisor=supervisor,
+                    meter_directory=Path(meter_directory),
+                )
+            )
         except (ControlError, StartupError) as error:
             typer.echo(f"TokenOpen cannot start: {error}", err=True)
             sys.exit(1)
 
 
 if __name__ == "__main__":
-    main(*(int(argument) for argument in sys.argv[1:]))
+    main(sys.argv[4], *map(int, sys.argv[1:4]))

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import Final
 
@@ -80,6 +81,8 @@ class Supervisor:
         # Nobody reads from it; workers see it end when this process does.
         self._life = os.pipe()
         self._received, self._wake_up = socket.socketpair()
+        # What the workers count is told there; it goes with this process.
+        self._meter_directory = TemporaryDirectory(prefix="tokenopen-meter-")
         self._first_start: FirstStart | None = None
         self._greeted = False
         self._served = False
@@ -153,7 +156,13 @@ class Supervisor:
         ready_read, ready_write = os.pipe()
         inherited = (self._listener.fileno(), ready_write, self._life[0])
         process = subprocess.Popen(  # noqa: S603 a module of ours, with numbers
-            [sys.executable, "-m", "tokenopen.cli.serve_worker", *map(str, inherited)],
+            [
+                sys.executable,
+                "-m",
+                "tokenopen.cli.serve_worker",
+                *map(str, inherited),
+                self._meter_directory.name,
+            ],
             pass_fds=inherited,
             # Ctrl-C is for us; workers are ended in order.
             process_group=0,

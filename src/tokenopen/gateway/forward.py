@@ -20,6 +20,7 @@ from tokenopen.core.errors import NotFound, NoUpstreamAvailable, Refusal, Upstre
 from tokenopen.gateway.affinity import order_routes
 from tokenopen.gateway.check import Plan
 from tokenopen.gateway.health import Health
+from tokenopen.gateway.meter import Meter
 from tokenopen.ports.clock import Clock
 from tokenopen.ports.upstream import (
     FirstByteTimeout,
@@ -78,11 +79,18 @@ class ForwardFailed(Exception):
 class Forwarder:
     """Sends calls to upstreams. ``open_credential`` decrypts an endpoint's credential."""
 
-    def __init__(self, upstream: Upstream, clock: Clock, open_credential: Callable[[Endpoint], str]) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        clock: Clock,
+        open_credential: Callable[[Endpoint], str],
+        meter: Meter | None = None,
+    ) -> None:
         self._upstream = upstream
         self._clock = clock
         self._open_credential = open_credential
         self._health = Health(clock)
+        self._meter = meter or Meter()
 
     def _take_next(self, routes: list[Route]) -> Route:
         """Take the next route to try: in their order, but those in trouble last."""
@@ -120,7 +128,12 @@ class Forwarder:
                 _log.error("credential_unreadable", upstream=route.endpoint.name, error=str(failure))
             except UpstreamFailure as failure:
                 result = type(failure).__name__
-                _log.warning("upstream_failed", upstream=route.endpoint.name, error=repr(failure))
+                _log.warning(
+                    "upstream_failed",
+                    upstream=route.endpoint.name,
+                    call_id=plan.facts.call_id,
+                    error=repr(failure),
+                )
                 refusal = _refusal_for_failure(failure, plan, refusal)
             except BaseException:
                 self._health.undecided(upstream_id)
@@ -129,6 +142,9 @@ class Forwarder:
                 if reply.status == 200 or reply.status in CALLERS_BUSINESS:
                     now_ms = self._clock.monotonic_ms()
                     self._health.succeeded(upstream_id)
+                    self._meter.attempted(
+                        upstream_id, str(reply.status), duration_ms=now_ms - attempt_ms, began=True
+                    )
                     attempts.append(
                         Attempt(
                             upstream_id=upstream_id,
@@ -148,11 +164,17 @@ class Forwarder:
                 reply.close()
                 retry_after_s = _retry_after_s(reply)
                 result = str(reply.status)
-                _log.warning("upstream_refused", upstream=route.endpoint.name, status=reply.status)
+                _log.warning(
+                    "upstream_refused",
+                    upstream=route.endpoint.name,
+                    call_id=plan.facts.call_id,
+                    status=reply.status,
+                )
                 refusal = _refusal_for_status(reply.status, plan)
             now_ms = self._clock.monotonic_ms()
             attempts.append(Attempt(upstream_id=upstream_id, result=result, duration_ms=now_ms - attempt_ms))
             self._health.failed(upstream_id, retry_after_s=retry_after_s)
+            self._meter.attempted(upstream_id, result, duration_ms=now_ms - attempt_ms, began=False)
             if isinstance(refusal, UpstreamTimeout):
                 break
         raise ForwardFailed(refusal, attempts)

@@ -10,7 +10,7 @@ A call is a task of its own (see api/gateway.py), so a caller who leaves does no
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
@@ -25,6 +25,7 @@ from tokenopen.gateway.directory import Directory, Resolved
 from tokenopen.gateway.forward import Forwarded, Forwarder, ForwardFailed
 from tokenopen.gateway.headers import limit_headers, passed_headers
 from tokenopen.gateway.kept_reply import ReplyKeeper, replay
+from tokenopen.gateway.meter import Meter
 from tokenopen.gateway.reference import find_referred
 from tokenopen.gateway.refused import RefusedCalls
 from tokenopen.gateway.reply import relay_json, relay_rejection
@@ -54,6 +55,7 @@ class Gateway:
     refused: RefusedCalls
     storage: Storage
     clock: Clock
+    meter: Meter = field(default_factory=Meter)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

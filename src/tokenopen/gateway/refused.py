@@ -12,6 +12,7 @@ import msgspec
 from tokenopen.core.caller import Caller
 from tokenopen.core.errors import Refusal
 from tokenopen.core.refused_call import HOUR_MS, RefusedCall, RefusedHour
+from tokenopen.gateway.meter import Meter
 from tokenopen.ports.clock import Clock
 
 _WAITING_MAX: Final = 200
@@ -22,8 +23,9 @@ FACTS_CHARACTERS_MAX: Final = 2_000
 class RefusedCalls:
     """What has been refused since it was last taken."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, meter: Meter | None = None) -> None:
         self._clock = clock
+        self._meter = meter or Meter()
         self._counts: Counter[RefusedHour] = Counter()
         self._newest: deque[RefusedCall] = deque(maxlen=_WAITING_MAX)
 
@@ -40,6 +42,7 @@ class RefusedCalls:
             hour=now_ms // HOUR_MS,
         )
         self._counts[hour] += 1
+        self._meter.refused(refusal, group_id=caller.group.id, model=model or "")
         self._newest.append(
             RefusedCall(
                 id=call_id,

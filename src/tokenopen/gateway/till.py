@@ -14,7 +14,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from time import monotonic
+from time import monotonic, perf_counter_ns
 from typing import Final, Generic, TypeVar
 
 import structlog
@@ -22,6 +22,7 @@ import structlog
 from tokenopen.core.admission import Admission, Admitted, Resolution
 from tokenopen.core.call import Outcome
 from tokenopen.core.errors import StorageUnavailable
+from tokenopen.gateway.meter import Meter
 from tokenopen.ports.storage import (
     AccountsBusy,
     AdmissionAnswer,
@@ -68,8 +69,9 @@ class _AtFault(Exception):
 class Till:
     """Admits and resolves calls."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, meter: Meter | None = None) -> None:
         self._storage = storage
+        self._meter = meter or Meter()
         self._resolving: deque[_Resolving] = deque()
         self._admitting: deque[_Admitting] = deque()
         self._filled = asyncio.Event()
@@ -218,11 +220,13 @@ class Till:
             patience = asyncio.get_running_loop().call_later(
                 ADMISSION_PATIENCE_S, self._refuse_waiting, admitting
             )
+            posted_ns = perf_counter_ns()
             try:
                 answer = await self._storage.post(
                     Batch(resolutions=resolutions, admissions=admissions, repeated=repeated)
                 )
             except StorageAway as error:
+                self._meter.till_failed(error)
                 if not repeated and not isinstance(error, OutcomeUnknown):
                     raise
                 _log.warning(
@@ -237,9 +241,11 @@ class Till:
                 pause_s = min(2 * pause_s, RETRY_MAX_S)
                 continue
             except Exception as error:
+                self._meter.till_failed(error)
                 raise _AtFault(error, repeated=repeated) from error
             finally:
                 patience.cancel()
+            self._meter.posted(answer, resolutions, duration_us=(perf_counter_ns() - posted_ns) // 1000)
             return answer
 
     def _refuse_waiting(self, posted: Sequence[_Admitting] = ()) -> None:

@@ -79,6 +79,8 @@ class BatchAnswer:
 
     resolutions: Sequence[ResolutionAnswer]
     admissions: Sequence[AdmissionAnswer]
+    # How long COMMIT took; None where nothing was written.
+    commit_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

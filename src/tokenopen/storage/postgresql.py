@@ -8,6 +8,8 @@ without a restart once it is back. The time is always the server's.
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from time import perf_counter_ns
 from typing import Any, Final
 
 import asyncpg
@@ -199,11 +201,12 @@ class PostgresqlStorage:
                 raise
             finally:
                 timer.cancel()
-            if written:
-                await commit(connection)
-            else:
+            if not written:
                 await roll_back(connection)
-            return answer
+                return answer
+            begun_ns = perf_counter_ns()
+            await commit(connection)
+            return replace(answer, commit_us=(perf_counter_ns() - begun_ns) // 1000)
 
     async def _decide(self, connection: Connection, batch: Batch) -> tuple[BatchAnswer, bool]:
         account_ids = rows_concerned(batch).accounts

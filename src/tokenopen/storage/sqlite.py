@@ -12,7 +12,9 @@ import sqlite3
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from time import perf_counter_ns
 from typing import Any, Final
 
 from sqlalchemy import ClauseElement
@@ -205,11 +207,12 @@ class SqliteStorage:
             except BaseException:
                 self._roll_back()
                 raise
-            if written:
-                await self._commit()
-            else:
+            if not written:
                 self._roll_back()
-            return answer
+                return answer
+            begun_ns = perf_counter_ns()
+            await self._commit()
+            return replace(answer, commit_us=(perf_counter_ns() - begun_ns) // 1000)
 
     async def _commit(self) -> None:
         commit = asyncio.get_running_loop().run_in_executor(self._committer, self._writer.execute, "COMMIT")
