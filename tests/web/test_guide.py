@@ -7,14 +7,13 @@ import pytest
 from fastapi import FastAPI
 
 from tests.fakes.clock import MovableClock
+from tests.web.offers import offer
 from tokenopen.api.caller import CallerApi
 from tokenopen.control.actor import Actor
 from tokenopen.control.group import update_group
-from tokenopen.control.model import put_model
 from tokenopen.control.platform import update_platform
 from tokenopen.control.price_list import read_price_list
 from tokenopen.control.services import Services
-from tokenopen.control.upstream import Sealing, create_upstream
 from tokenopen.core.catalog import resolve_prices
 from tokenopen.core.charge import charge_for
 from tokenopen.core.money import format_amount, parse_price
@@ -35,28 +34,6 @@ def _rows(html: str) -> list[list[str]]:
         [re.sub(r"<[^>]+>", "", cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)]
         for row in re.findall(r"<tr>(.*?)</tr>", html, re.DOTALL)
     ]
-
-
-async def _offer(services: Services, administrator: Actor, name: str, **prices: str) -> None:
-    named = {kind: parse_price(price) for kind, price in prices.items()}
-    async with services.storage.write() as tx:
-        await put_model(
-            tx,
-            administrator,
-            name,
-            {"maker": "openai", "context_window": 128_000, "max_output_tokens": 16_384, "prices": named},
-        )
-        await create_upstream(
-            tx,
-            administrator,
-            {
-                "name": f"to {name}",
-                "provider": "openai",
-                "credential": "sk-provider",
-                "models": {name: name},
-            },
-            sealing=Sealing(key=services.sealing_key, allowed_networks=()),
-        )
 
 
 async def test_group_pricing_shows_every_group_with_its_terms(browser: httpx.AsyncClient) -> None:
@@ -107,7 +84,7 @@ async def test_the_worked_example_is_charged_by_the_code_that_charges_calls(
     browser: httpx.AsyncClient, services: Services, administrator: Actor
 ) -> None:
     prices = {"input": "0.15", "cached_input": "0.075", "output": "0.6"}
-    await _offer(services, administrator, "gpt-4o-mini", **prices)
+    await offer(services, administrator, "gpt-4o-mini", **prices)
     page = await browser.get("/guide/billing")
     resolved = resolve_prices({name: parse_price(price) for name, price in prices.items()})
     charge = format_amount(charge_for(EXAMPLE_USAGE, resolved, multiplier_ppm=800_000))
@@ -124,7 +101,7 @@ async def test_models_are_listed_with_prices_and_the_groups_that_have_them(
     browser: httpx.AsyncClient, services: Services, administrator: Actor
 ) -> None:
     assert "No model is offered yet" in (await browser.get("/guide/models")).text
-    await _offer(services, administrator, "gpt-4.1", input="2", cached_input="0.5", output="8")
+    await offer(services, administrator, "gpt-4.1", input="2", cached_input="0.5", output="8")
     rows = _rows((await browser.get("/guide/models")).text)
     assert rows[1] == ["gpt-4.1", "128,000", "2.00", "0.50", "8.00", "VIP, Enterprise"]
 

@@ -19,6 +19,7 @@ from tests.web.conftest import OpenBrowser
 from tests.web.forms import FROM_OUR_PAGE, form_token
 from tests.web.route_table import ROUTES, Route
 from tokenopen.control.actor import Actor
+from tokenopen.control.api_key import Narrowing, create_api_key
 from tokenopen.control.management_key import create_management_key
 from tokenopen.control.session import list_sessions
 from tokenopen.core.session import form_token_of
@@ -54,6 +55,16 @@ ACCESS: Final[Mapping[Route, Access]] = {
     ("GET", "/profile/management-keys/new"): "users",
     ("POST", "/profile/management-keys"): "users",
     ("POST", "/profile/management-keys/{key_id}/revoke"): "users",
+    ("GET", "/keys"): "users",
+    ("POST", "/keys"): "users",
+    ("GET", "/keys/new"): "users",
+    ("GET", "/keys/{key_id}"): "users",
+    ("POST", "/keys/{key_id}"): "users",
+    ("POST", "/keys/{key_id}/group"): "users",
+    ("POST", "/keys/{key_id}/on"): "users",
+    ("POST", "/keys/{key_id}/off"): "users",
+    ("POST", "/keys/{key_id}/rotate"): "users",
+    ("POST", "/keys/{key_id}/revoke"): "users",
     ("GET", "/calls"): "users",
     ("GET", "/calls/refused"): "users",
     ("GET", "/calls/find"): "users",
@@ -124,10 +135,31 @@ async def _own_call(storage: Storage, owner: Actor) -> Mapping[str, str]:
     return {"call_id": await refuse_call(storage, owner)}
 
 
+async def _own_api_key(storage: Storage, owner: Actor) -> Mapping[str, str]:
+    async with storage.write() as tx:
+        _, view = await create_api_key(
+            tx,
+            owner,
+            user_id=owner.user_id,
+            name="theirs",
+            group=None,
+            narrowing=Narrowing(),
+            hashing_key=HASHING_KEY,
+        )
+    return {"key_id": view.key.id}
+
+
 # What a path names that is one user's own, and how the user comes to have it.
 OWNED: Final[Mapping[Route, Own]] = {
     ("POST", "/profile/sessions/{session_id}/revoke"): _own_session,
     ("POST", "/profile/management-keys/{key_id}/revoke"): _own_management_key,
+    ("GET", "/keys/{key_id}"): _own_api_key,
+    ("POST", "/keys/{key_id}"): _own_api_key,
+    ("POST", "/keys/{key_id}/group"): _own_api_key,
+    ("POST", "/keys/{key_id}/on"): _own_api_key,
+    ("POST", "/keys/{key_id}/off"): _own_api_key,
+    ("POST", "/keys/{key_id}/rotate"): _own_api_key,
+    ("POST", "/keys/{key_id}/revoke"): _own_api_key,
     ("GET", "/calls/{call_id}"): _own_call,
 }
 

@@ -19,6 +19,7 @@ from tokenopen.web import (
     admin_group,
     admin_group_history,
     admin_user,
+    api_key,
     call,
     credit,
     guide,
@@ -38,6 +39,7 @@ from tokenopen.web.visit import Visits
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     home.router,
+    api_key.router,
     sign_in.router,
     sign_up.router,
     profile.router,

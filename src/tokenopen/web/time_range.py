@@ -39,8 +39,8 @@ def read_time_range(
     """
     first, last = query.get("from", ""), query.get("to", "")
     if first or last:
-        from_ms = day_begins_ms(_read_day("from", first), zone) if first else None
-        until_ms = day_begins_ms(_read_day("to", last) + datetime.timedelta(days=1), zone) if last else None
+        from_ms = day_begins_ms(read_day("from", first), zone) if first else None
+        until_ms = day_begins_ms(read_day("to", last) + datetime.timedelta(days=1), zone) if last else None
         if from_ms is not None and until_ms is not None and from_ms >= until_ms:
             raise InvalidRequest("The first day must not lie behind the last.", param="from")
         return TimeRange(from_ms=from_ms, until_ms=until_ms)
@@ -57,7 +57,8 @@ def day_begins_ms(day: datetime.date, zone: ZoneInfo) -> int:
     return int(datetime.datetime.combine(day, datetime.time(), zone).timestamp()) * 1000
 
 
-def _read_day(name: str, text: str) -> datetime.date:
+def read_day(name: str, text: str) -> datetime.date:
+    """Return the day that was typed into a field. Refuses InvalidRequest."""
     try:
         day = datetime.date.fromisoformat(text)
     except ValueError as error:

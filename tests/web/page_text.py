@@ -1,0 +1,14 @@
+"""What a page says, as somebody reads it."""
+
+import html
+import re
+
+import httpx
+
+_UNREAD = re.compile(r"<(script|style|svg)\b.*?</\1>|<[^>]+>", re.DOTALL)
+
+
+def text_of(page: httpx.Response, *, status: int = 200) -> str:
+    """Return the words of a page's main part, without markup, one space apart."""
+    assert page.status_code == status, page.text[:2_000]
+    return " ".join(html.unescape(_UNREAD.sub(" ", page.text.split("<main", 1)[1])).split())
