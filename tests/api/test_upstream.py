@@ -307,3 +307,13 @@ async def test_an_upstream_that_is_not_there_is_not_found(admin_client: httpx.As
     refusal(await admin_client.get("/api/admin/upstreams/ups_none"), 404, "not_found")
     refusal(await _patch(admin_client, {"id": "ups_none"}, priority=1), 404, "not_found")
     refusal(await admin_client.post("/api/admin/upstreams/ups_none/test"), 404, "not_found")
+
+
+async def test_what_a_provider_takes_is_stated_and_taken_back(admin_client: httpx.AsyncClient) -> None:
+    body = {"name": "new", "provider": "openai", "credential": "secret-credential", "cost_multiplier": "0.85"}
+    upstream = (await admin_client.post("/api/admin/upstreams", json=body)).json()
+    assert upstream["cost_multiplier"] == "0.85"
+    path = f"/api/admin/upstreams/{upstream['id']}"
+    assert (await admin_client.patch(path, json={"weight": 2})).json()["cost_multiplier"] == "0.85"
+    assert (await admin_client.patch(path, json={"cost_multiplier": None})).json()["cost_multiplier"] is None
+    refusal(await admin_client.patch(path, json={"cost_multiplier": "-1"}), 400, "invalid_request")

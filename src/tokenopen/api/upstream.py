@@ -10,6 +10,8 @@ from tokenopen.api.json_types import (
     UNCHANGED,
     InstantOut,
     Label,
+    MultiplierIn,
+    MultiplierOut,
     PageOut,
     PageQuery,
     PatchBody,
@@ -35,7 +37,8 @@ class UpstreamIn(PatchBody):
     """A new upstream. ``base_url`` is as the provider's SDK takes it, by default the provider's own.
 
     ``models`` maps public names to the names there. A lower ``priority`` number is tried first; among
-    equals the chance is by ``weight``.
+    equals the chance is by ``weight``. ``cost_multiplier`` is what its provider takes, as a factor on the
+    models' prices here: calls then say what they cost you, where the provider does not say so itself.
     """
 
     name: Label
@@ -49,6 +52,7 @@ class UpstreamIn(PatchBody):
     connect_timeout_ms: TimeoutMs = UNCHANGED
     first_byte_timeout_ms: TimeoutMs = UNCHANGED
     idle_timeout_ms: TimeoutMs = UNCHANGED
+    cost_multiplier_ppm: MultiplierIn | None = Field(default=UNCHANGED, alias="cost_multiplier")
 
 
 class UpstreamPatch(PatchBody):
@@ -68,6 +72,7 @@ class UpstreamPatch(PatchBody):
     connect_timeout_ms: TimeoutMs = UNCHANGED
     first_byte_timeout_ms: TimeoutMs = UNCHANGED
     idle_timeout_ms: TimeoutMs = UNCHANGED
+    cost_multiplier_ppm: MultiplierIn | None = Field(default=UNCHANGED, alias="cost_multiplier")
 
 
 class UpstreamOut(BaseModel):
@@ -88,6 +93,7 @@ class UpstreamOut(BaseModel):
     connect_timeout_ms: int
     first_byte_timeout_ms: int
     idle_timeout_ms: int
+    cost_multiplier: MultiplierOut | None
     warnings: list[str]
     created_at: InstantOut
     updated_at: InstantOut
@@ -138,6 +144,7 @@ def _show(record: UpstreamRecord) -> UpstreamOut:
         connect_timeout_ms=endpoint.connect_timeout_ms,
         first_byte_timeout_ms=endpoint.first_byte_timeout_ms,
         idle_timeout_ms=endpoint.idle_timeout_ms,
+        cost_multiplier=endpoint.cost_multiplier_ppm,
         warnings=list(record.warnings),
         created_at=record.created_at_ms,
         updated_at=record.updated_at_ms,

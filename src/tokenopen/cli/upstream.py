@@ -31,6 +31,14 @@ Priority = Annotated[
 Weight = Annotated[
     int | None, typer.Option("--weight", min=1, max=1_000, help="Its share among equal priorities.")
 ]
+CostMultiplier = Annotated[
+    str | None,
+    typer.Option(
+        "--cost-multiplier",
+        metavar="DECIMAL",
+        help="What the provider takes, as a factor on the models' prices here, such as 0.9.",
+    ),
+]
 
 
 def _rows(upstreams: Sequence[Json]) -> RenderableType:
@@ -76,6 +84,9 @@ def _one(upstream: Json) -> RenderableType:
             "Credential": f"…{upstream['credential_last_four']}",
             "Enabled": upstream["enabled"],
             "Priority, weight": f"{upstream['priority']}, {upstream['weight']}",
+            "Provider takes": None
+            if upstream["cost_multiplier"] is None
+            else f"{upstream['cost_multiplier']}x the models' prices",
             "Timeouts (ms)": f"connect {upstream['connect_timeout_ms']:,}, "
             f"first byte {upstream['first_byte_timeout_ms']:,}, idle {upstream['idle_timeout_ms']:,}",
             f"Models ({len(upstream['models'])})": [
@@ -124,6 +135,7 @@ def add(
     credential_env: CredentialVariable = None,
     priority: Priority = None,
     weight: Weight = None,
+    cost_multiplier: CostMultiplier = None,
 ) -> None:
     """Add a provider: test its credential, read its model list, and map every model that has a price here.
 
@@ -138,6 +150,7 @@ def add(
         credential=_credential(session, known, credential_env),
         priority=priority,
         weight=weight,
+        cost_multiplier=cost_multiplier,
     )
     client = session.client
     unfinished = _find_unfinished(client, body["name"])
@@ -291,6 +304,7 @@ def change(
     ] = None,
     priority: Priority = None,
     weight: Weight = None,
+    cost_multiplier: CostMultiplier = None,
     connect_timeout_ms: Annotated[int | None, typer.Option("--connect-timeout-ms")] = None,
     first_byte_timeout_ms: Annotated[int | None, typer.Option("--first-byte-timeout-ms")] = None,
     idle_timeout_ms: Annotated[int | None, typer.Option("--idle-timeout-ms")] = None,
@@ -309,6 +323,7 @@ def change(
         credential=credential,
         priority=priority,
         weight=weight,
+        cost_multiplier=cost_multiplier,
         connect_timeout_ms=connect_timeout_ms,
         first_byte_timeout_ms=first_byte_timeout_ms,
         idle_timeout_ms=idle_timeout_ms,

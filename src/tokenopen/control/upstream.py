@@ -42,6 +42,7 @@ _SHOWN: Final = (
     "connect_timeout_ms",
     "first_byte_timeout_ms",
     "idle_timeout_ms",
+    "cost_multiplier_ppm",
 )
 DEFAULTS: Final[Mapping[str, object]] = {
     "enabled": True,
@@ -51,6 +52,7 @@ DEFAULTS: Final[Mapping[str, object]] = {
     # A reply that is not streamed begins when the model has finished.
     "first_byte_timeout_ms": 600_000,
     "idle_timeout_ms": 300_000,
+    "cost_multiplier_ppm": None,
 }
 
 
@@ -68,6 +70,7 @@ class UpstreamChanges(TypedDict, total=False):
     connect_timeout_ms: int
     first_byte_timeout_ms: int
     idle_timeout_ms: int
+    cost_multiplier_ppm: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

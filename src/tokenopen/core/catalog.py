@@ -161,7 +161,11 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A configured upstream. ``credential_sealed`` is opened only where the call is sent."""
+    """A configured upstream. ``credential_sealed`` is opened only where the call is sent.
+
+    ``cost_multiplier_ppm``: what its provider takes, as a factor on the models' prices here; None where an
+    administrator has not said so.
+    """
 
     id: str
     name: str
@@ -172,6 +176,7 @@ class Endpoint:
     connect_timeout_ms: int
     first_byte_timeout_ms: int
     idle_timeout_ms: int
+    cost_multiplier_ppm: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,10 +42,14 @@ class ImpossibleUsage(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Units by class; a class that is not named has none."""
+    """Units by class; a class that is not named has none.
+
+    ``cost`` is what the provider says that it takes for them, in nano-credits; None where it does not say.
+    """
 
     units: Mapping[str, int]
     source: UsageSource = "reported"
+    cost: int | None = None
 
     def __post_init__(self) -> None:
         for unit_class, units in self.units.items():

@@ -8,10 +8,11 @@ from typing import Final
 import msgspec
 
 from tokenopen.core.admission import Resolution
-from tokenopen.core.call import EndReason, Outcome
+from tokenopen.core.call import CostSource, EndReason, Outcome
+from tokenopen.core.catalog import Prices
 from tokenopen.core.charge import charge_for
 from tokenopen.core.kept_reply import KeptReply
-from tokenopen.core.money import AMOUNT_MAX
+from tokenopen.core.money import AMOUNT_MAX, Nanocredits
 from tokenopen.core.usage import Usage
 from tokenopen.gateway.check import Plan
 from tokenopen.gateway.forward import Attempt, Forwarded
@@ -96,6 +97,7 @@ class Relay:
             return self.void_flagged(IMPOSSIBLE_USAGE, f"a charge of {due} nano-credits")
         # Hosted tools can do that, so it is no reason not to charge; an administrator looks at it.
         beyond = input_units + output_units > plan.context_window
+        cost, cost_source = self._cost(usage, prices)
         return Outcome(
             resolution="settle",
             end_reason=end_reason,
@@ -112,9 +114,21 @@ class Relay:
             flag_detail=f"{input_units + output_units:,} units in a context window of {plan.context_window:,}"
             if beyond
             else None,
+            cost=cost,
+            cost_source=cost_source,
             first_byte_ms=forwarded.first_byte_ms,
             duration_ms=self.elapsed_ms(),
         )
+
+    def _cost(self, usage: Usage, prices: Prices) -> tuple[Nanocredits | None, CostSource | None]:
+        """Return what the provider takes for the call, and how that is known; it may not be."""
+        if usage.cost is not None:
+            return Nanocredits(usage.cost), "reported"
+        multiplier_ppm = self.forwarded.endpoint.cost_multiplier_ppm
+        if multiplier_ppm is None:
+            return None, None
+        cost = charge_for(usage, prices, multiplier_ppm=multiplier_ppm)
+        return (cost, "stated") if cost <= AMOUNT_MAX else (None, None)
 
     def free(
         self, end_reason: EndReason, *, status: int, flag: str | None = None, flag_detail: str | None = None

@@ -141,7 +141,9 @@ class _Passage:
         reported = relay.charged(usage, end_reason)
         if not relay.plan.delivered_only:
             return reported
-        return min(self._estimated(delivered, end_reason), reported, key=lambda outcome: outcome.due)
+        least = min(self._estimated(delivered, end_reason), reported, key=lambda outcome: outcome.due)
+        # What the provider takes is for all that it did.
+        return replace(least, cost=reported.cost, cost_source=reported.cost_source)
 
     def _estimated(self, delivered: int, end_reason: EndReason) -> Outcome:
         """Return what so many events with content cost, as an estimate; nothing where there are none."""

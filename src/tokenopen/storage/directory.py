@@ -105,6 +105,7 @@ def endpoint_from_row(row: Row) -> Endpoint:
         connect_timeout_ms=row["connect_timeout_ms"],
         first_byte_timeout_ms=row["first_byte_timeout_ms"],
         idle_timeout_ms=row["idle_timeout_ms"],
+        cost_multiplier_ppm=row["cost_multiplier_ppm"],
     )
 
 

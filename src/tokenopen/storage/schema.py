@@ -244,6 +244,8 @@ upstreams = Table(
     Column("connect_timeout_ms", Integer, nullable=False),
     Column("first_byte_timeout_ms", Integer, nullable=False),
     Column("idle_timeout_ms", Integer, nullable=False),
+    # Null: what its provider takes is not known.
+    Column("cost_multiplier_ppm", BigInteger),
     Column("created_at_ms", BigInteger, nullable=False),
     Column("updated_at_ms", BigInteger, nullable=False),
 )

@@ -24,7 +24,10 @@ from tokenopen.upstream.usage_report import (
 _Units = Annotated[int, msgspec.Meta(ge=0, le=UNITS_MAX)] | None
 _NULL: Final = msgspec.Raw(b"null")
 _INSIDE: Final = ReportConvention(
-    output_excludes_reasoning=False, max_tokens_field="max_tokens", takes_usage_option=False
+    output_excludes_reasoning=False,
+    max_tokens_field="max_tokens",
+    takes_usage_option=False,
+    cost_field=None,
 )
 
 

@@ -104,7 +104,10 @@ def join_url(base_url: str, path: str) -> str:
 
 
 _INSIDE: Final = ReportConvention(
-    output_excludes_reasoning=False, max_tokens_field="max_tokens", takes_usage_option=True
+    output_excludes_reasoning=False,
+    max_tokens_field="max_tokens",
+    takes_usage_option=True,
+    cost_field=None,
 )
 # docs.x.ai: "reasoning token consumption will be counted separately from completion_tokens"; Gemini's total
 # is larger than input and output as reported.
@@ -113,6 +116,8 @@ _APART: Final = replace(_INSIDE, output_excludes_reasoning=True)
 _OPENAI: Final = replace(_INSIDE, max_tokens_field="max_completion_tokens")
 # Answers 422 to the option, and reports usage in every stream.
 _MISTRAL: Final = replace(_INSIDE, takes_usage_option=False)
+_TELLS_COST: Final = replace(_INSIDE, cost_field="cost")
+_XAI: Final = replace(_APART, cost_field="cost_in_usd_ticks")
 
 _RESPONSES: Final = frozenset({"responses"})
 # With what the provider keeps of them, and hands out again.
@@ -213,7 +218,7 @@ _ROWS: Final = (
         label="xAI",
         base_url="https://api.x.ai/v1",
         credential_variable="XAI_API_KEY",
-        convention=_APART,
+        convention=_XAI,
         surfaces=_TEXT | _STORED | {"messages", "images"},
     ),
     Provider(
@@ -221,7 +226,7 @@ _ROWS: Final = (
         label="OpenRouter",
         base_url="https://openrouter.ai/api/v1",
         credential_variable="OPENROUTER_API_KEY",
-        convention=_INSIDE,
+        convention=_TELLS_COST,
         surfaces=_TEXT | _EMBED | _RESPONSES | {"messages"},
         key_headers={ANTHROPIC.name: b"authorization"},
     ),
@@ -281,7 +286,7 @@ _ROWS: Final = (
         label="Another TokenOpen",
         base_url=None,
         credential_variable="TOKENOPEN_API_KEY",
-        convention=_INSIDE,
+        convention=_TELLS_COST,
         surfaces=_EVERY_OPENAI | _MEDIA | _RERANK | _MESSAGES | _GEMINI,
         paths=_gemini_paths("../v1beta"),
     ),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from tokenopen.core.usage import Usage
+from tokenopen.upstream.cost_report import CostField
 from tokenopen.upstream.dialect import Dialect
 from tokenopen.upstream.form import Form
 
@@ -85,12 +86,14 @@ class ReportConvention:
     ``output_excludes_reasoning``: reasoning units come on top of the reported output (xAI, Gemini's
     OpenAI shape), not inside it (OpenAI). ``max_tokens_field`` is the field that caps the output.
     ``takes_usage_option``: streams report usage when ``stream_options.include_usage`` asks for it; where
-    not, they do so unasked and the option is refused (Mistral).
+    not, they do so unasked and the option is refused (Mistral). ``cost_field`` is where a report says what
+    the provider takes for the call; None where it does not.
     """
 
     output_excludes_reasoning: bool
     max_tokens_field: str
     takes_usage_option: bool
+    cost_field: CostField | None
 
 
 class StreamReader(Protocol):

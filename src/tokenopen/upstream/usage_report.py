@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 
 from tokenopen.core.usage import UNITS_MAX, ImpossibleUsage, Usage
+from tokenopen.upstream.cost_report import CostMembers, read_cost
 from tokenopen.upstream.surface import ReportConvention
 
 _Units = Annotated[int, msgspec.Meta(ge=0, le=UNITS_MAX)] | None
@@ -51,7 +52,7 @@ class _CompletionDetails(msgspec.Struct, gc=False, frozen=True):
     image_tokens: _Units = None
 
 
-class UsageReport(msgspec.Struct, gc=False, frozen=True):
+class UsageReport(CostMembers, gc=False, frozen=True):
     """A ``usage`` object, as far as it says how many units were used."""
 
     prompt_tokens: _Units = None
@@ -128,11 +129,11 @@ def usage_from_report(report: UsageReport, convention: ReportConvention) -> Usag
         "audio_output": audio,
         "image_output": image,
     }
-    return _usage(units)
+    return _usage(units, read_cost(report, convention.cost_field))
 
 
-def _usage(units: Mapping[str, int]) -> Usage:
-    return Usage({unit_class: count for unit_class, count in units.items() if count})
+def _usage(units: Mapping[str, int], cost: int | None = None) -> Usage:
+    return Usage({unit_class: count for unit_class, count in units.items() if count}, cost=cost)
 
 
 def _input_units(report: UsageReport, prompt: int) -> dict[str, int]:
@@ -203,7 +204,7 @@ def input_usage_from_report(report: UsageReport) -> Usage | None:
     return _usage(_input_units(report, prompt) | {"output": report.completion_tokens or 0})
 
 
-class _ResponsesReport(msgspec.Struct, gc=False, frozen=True):
+class _ResponsesReport(CostMembers, gc=False, frozen=True):
     """OpenAI's responses name the same numbers otherwise."""
 
     input_tokens: _Units = None
@@ -229,4 +230,8 @@ def read_responses_report(raw: bytes) -> UsageReport | None:
         total_tokens=report.total_tokens,
         prompt_tokens_details=report.input_tokens_details,
         completion_tokens_details=report.output_tokens_details,
+        cost=report.cost,
+        cost_in_usd_ticks=report.cost_in_usd_ticks,
+        cost_details=report.cost_details,
+        is_byok=report.is_byok,
     )
