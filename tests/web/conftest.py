@@ -9,8 +9,10 @@ import pytest
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from tests.fakes.clock import MovableClock
 from tests.fakes.mail import FakeMail
 from tests.sessions import ORIGIN, cheap_hashing, give_password, give_session
+from tests.till_calls import TillCalls, start_calls
 from tokenopen.control.actor import Actor
 from tokenopen.control.services import Services
 from tokenopen.ports.storage import Storage
@@ -109,3 +111,9 @@ async def administrator_page(open_browser: OpenBrowser, storage: Storage, admini
     """The browser of the administrator, signed in."""
     await give_password(storage, administrator.user_id)
     return open_browser(await give_session(storage, administrator.user_id))
+
+
+@pytest.fixture
+async def till(storage: Storage, clock: MovableClock, administrator: Actor, user: Actor) -> TillCalls:
+    """The user's calls, with credit and a key."""
+    return await start_calls(storage, clock, administrator, user)

@@ -8,6 +8,7 @@ import httpx
 from tests.sessions import ORIGIN
 
 FROM_OUR_PAGE: Final = {"Origin": ORIGIN, "Sec-Fetch-Site": "same-origin"}
+_ONCE: Final = re.compile(r'name="once" value="([^"]+)"')
 _TOKEN: Final = re.compile(r'name="form_token" value="([0-9a-f]{64})"')
 
 
@@ -31,3 +32,17 @@ def plain(page: str) -> str:
     """Return the words of a page, one space apart; its minus and multiplication signs as they are typed."""
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
     return text.replace("\N{MINUS SIGN}", "-").replace("\N{MULTIPLICATION SIGN}", "x")
+
+
+def once_token(page: httpx.Response) -> str:
+    """Return the token that has a form do what it does once."""
+    found = _ONCE.search(page.text)
+    assert found is not None, f"{page.status_code}: no form that does something once\n{page.text[:2000]}"
+    return found[1]
+
+
+def error_at(page: httpx.Response, field: str) -> str:
+    """Return what a page says is wrong with a field."""
+    found = re.search(rf'id="error-{field}">(.*?)</p>', page.text, re.DOTALL)
+    assert found is not None, f"{page.status_code}: nothing is wrong with {field}\n{page.text[:4000]}"
+    return found[1]

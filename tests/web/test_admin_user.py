@@ -10,7 +10,7 @@ from tests.conftest import make_user
 from tests.fakes.clock import MovableClock
 from tests.sessions import PASSWORD, give_password, give_session
 from tests.web.conftest import OpenBrowser
-from tests.web.forms import FROM_OUR_PAGE, form_token, send_form
+from tests.web.forms import FROM_OUR_PAGE, error_at, form_token, once_token, send_form
 from tokenopen.control.actor import Actor
 from tokenopen.control.page import PageRequest
 from tokenopen.control.user import find_user, list_users
@@ -26,12 +26,6 @@ async def api(client: Client, path: str, **query: str) -> Any:
     answer = await client.get(path, params=query)
     assert answer.status_code == 200, answer.text
     return answer.json()
-
-
-def once_token(page: httpx.Response) -> str:
-    found = re.search(r'name="once" value="([^"]+)"', page.text)
-    assert found is not None, page.text[:2000]
-    return found[1]
 
 
 async def test_users_are_found_by_a_part_of_their_address_or_name(
@@ -115,9 +109,7 @@ async def test_what_cannot_be_created_is_said_at_its_field(
         administrator_page, "/admin/users", on="/admin/users/new", **typed_before | {field: typed}
     )
     assert page.status_code in (400, 409)
-    error = re.search(rf'id="error-{field}">(.*?)</p>', page.text, re.DOTALL)
-    assert error is not None
-    assert says in error[1]
+    assert says in error_at(page, field)
     assert field == "name" or 'value="&lt;b&gt;Eve&lt;/b&gt;"' in page.text
     assert (await api(admin_client, "/api/admin/users", email="eve@example.com"))["data"] == []
 
@@ -195,7 +187,7 @@ async def test_what_cannot_be_posted_is_said_at_its_field(
     sent = {"kind": "top_up", "amount": "5", "reason": "Invoice <7>", "once": once} | fields
     page = await send_form(administrator_page, path, **sent)
     assert page.status_code == 400
-    assert says in page.text.split(f'id="error-{field}"')[1].split("</p>")[0]
+    assert says in error_at(page, field)
     assert field == "reason" or 'value="Invoice &lt;7&gt;"' in page.text
     assert (await api(admin_client, "/api/admin/ledger"))["data"] == []
 
@@ -352,7 +344,7 @@ async def test_custom_terms_that_cannot_be_are_said_at_their_field(
     path = f"/admin/users/{user.user_id}/access/vip"
     page = await send_form(administrator_page, path, **{"tokens_per_minute": "77", field: typed})
     assert page.status_code == 400
-    assert says in page.text.split(f'id="error-{field}"')[1].split("</p>")[0]
+    assert says in error_at(page, field)
     assert 'value="77"' in page.text
     assert "<script>" not in page.text.split("<main", 1)[1]
     assert (await api(admin_client, f"/api/admin/users/{user.user_id}/entitlements"))["data"] == []

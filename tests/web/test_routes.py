@@ -111,6 +111,21 @@ ACCESS: Final[Mapping[Route, Access]] = {
     ("POST", "/admin/users/{user_id}/keys/{key_id}/group"): "administrators",
     ("POST", "/admin/users/{user_id}/keys/{key_id}/state"): "administrators",
     ("POST", "/admin/users/{user_id}/keys/{key_id}/revoke"): "administrators",
+    ("GET", "/admin/upgrade-requests"): "administrators",
+    ("GET", "/admin/upgrade-requests/{request_id}"): "administrators",
+    ("POST", "/admin/upgrade-requests/{request_id}/approve"): "administrators",
+    ("POST", "/admin/upgrade-requests/{request_id}/decline"): "administrators",
+    ("GET", "/admin/calls"): "administrators",
+    ("GET", "/admin/calls/refused"): "administrators",
+    ("GET", "/admin/calls/flagged"): "administrators",
+    ("GET", "/admin/calls/find"): "administrators",
+    ("GET", "/admin/calls/{call_id}"): "administrators",
+    ("GET", "/admin/calls/{call_id}/refund"): "administrators",
+    ("POST", "/admin/calls/{call_id}/refund"): "administrators",
+    ("GET", "/admin/ledger"): "administrators",
+    ("GET", "/admin/ledger/audit"): "administrators",
+    ("POST", "/admin/ledger/audit"): "administrators",
+    ("GET", "/admin/audit-log"): "administrators",
 }
 
 Own = Callable[[Storage, Actor], Awaitable[Mapping[str, str]]]

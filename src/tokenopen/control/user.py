@@ -1,5 +1,6 @@
 """Users: created by administrators, each with an account; suspended and made administrators by them."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TypedDict
 
@@ -67,6 +68,19 @@ async def list_users(
         limit=page.fetch,
     )
     return cut_page(users, page, cursor_of=lambda user: user.id)
+
+
+async def find_named_user(tx: Transaction, actor: Actor, name: str) -> User | None:
+    """Return the user whose id or mail address this is, or None."""
+    actor.require_administrator()
+    return await storage.find_user(tx, name) or await storage.find_user_by_email(tx, name.strip().lower())
+
+
+async def list_emails(tx: Transaction, actor: Actor, user_ids: Iterable[str | None]) -> Mapping[str, str]:
+    """Return the mail addresses of users by their id; ids that are no user's (any more) are left out."""
+    actor.require_administrator()
+    wanted = sorted({user_id for user_id in user_ids if user_id is not None})
+    return await storage.list_emails(tx, wanted) if wanted else {}
 
 
 async def create_user(

@@ -14,10 +14,14 @@ from starlette.types import ASGIApp
 from tokenopen.control.services import Services
 from tokenopen.web import (
     admin_api_key,
+    admin_audit_log,
+    admin_call,
     admin_credit,
     admin_entitlement,
     admin_group,
     admin_group_history,
+    admin_ledger,
+    admin_upgrade_request,
     admin_user,
     api_key,
     call,
@@ -53,6 +57,10 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     admin_entitlement.router,
     admin_api_key.router,
     admin_user.router,
+    admin_upgrade_request.router,
+    admin_call.router,
+    admin_ledger.router,
+    admin_audit_log.router,
 )
 
 OpenApi = Callable[[], Mapping[str, Any]]

@@ -1,0 +1,174 @@
+"""Upgrade requests, for administrators: the queue, and each request with all that its answer needs."""
+
+from typing import Final, cast
+
+from fastapi import APIRouter, Request, Response
+
+from tokenopen.control import upgrade_request as control
+from tokenopen.control.api_key import list_api_keys
+from tokenopen.control.entitlement import find_entitlement
+from tokenopen.control.group import find_group
+from tokenopen.control.page import PAGE_LIMIT_MAX, PageRequest
+from tokenopen.control.services import Services
+from tokenopen.control.usage import Period, UsageWanted, sum_usage
+from tokenopen.control.user import find_user, list_emails
+from tokenopen.core.errors import Conflict, InvalidRequest
+from tokenopen.core.terms import display_multiplier
+from tokenopen.core.upgrade_request import UpgradeRequestState
+from tokenopen.web.admin_entitlement import access_row
+from tokenopen.web.flash import redirect
+from tokenopen.web.form import Form, read_form
+from tokenopen.web.form_value import read_prose
+from tokenopen.web.own_terms import group_values, has_typed, read_own_terms
+from tokenopen.web.render import render
+from tokenopen.web.viewer import CurrentAdministrator, CurrentServices, CurrentVisit, Viewer, Visit
+
+router = APIRouter()
+
+_STATES: Final = ("pending", "approved", "declined", "cancelled")
+
+
+@router.get("/admin/upgrade-requests")
+async def list_upgrade_requests(
+    request: Request, services: CurrentServices, administrator: CurrentAdministrator
+) -> Response:
+    """The requests without an answer, or those that were answered."""
+    state = request.query_params.get("state", "pending")
+    wanted = cast("UpgradeRequestState", state) if state in _STATES else None
+    page = PageRequest(after=request.query_params.get("cursor"))
+    async with services.storage.read() as tx:
+        found = await control.list_upgrade_requests(tx, administrator.actor, state=wanted, page=page)
+    return render(
+        request,
+        "admin_upgrade_request/list.html",
+        requests=found.items,
+        next_cursor=found.next_cursor,
+        state=wanted or "all",
+        states=[*_STATES, "all"],
+    )
+
+
+async def _show(
+    request: Request,
+    services: Services,
+    viewer: Viewer,
+    visit: Visit,
+    request_id: str,
+    *,
+    form: Form | None = None,
+    decline_form: Form | None = None,
+    status: int = 200,
+) -> Response:
+    actor = viewer.actor
+    async with services.storage.read() as tx:
+        asked = await control.find_upgrade_request(tx, actor, request_id)
+        user = await find_user(tx, actor, asked.user_id)
+        group = await find_group(tx, asked.group_slug)
+        given = await find_entitlement(tx, asked.account_id, group)
+        keys = await list_api_keys(tx, actor, user_id=asked.user_id, page=PageRequest(limit=PAGE_LIMIT_MAX))
+        usage = await sum_usage(
+            tx, account_id=asked.account_id, period=Period(), wanted=UsageWanted(group_by="group")
+        )
+        emails = await list_emails(tx, actor, [asked.decided_by])
+    return render(
+        request,
+        "admin_upgrade_request/request.html",
+        status=status,
+        asked=asked,
+        user=user,
+        group=group,
+        group_multiplier=display_multiplier(group.policy, custom=group.description.custom_terms),
+        given=None if given is None else access_row(given, visit),
+        group_values=group_values(group, visit.text),
+        keys=[view for view in keys.items if view.key.state != "revoked" and view.key.group_id != group.id],
+        usage=usage,
+        decided_by=emails.get(asked.decided_by or ""),
+        form=form or Form(),
+        decline_form=decline_form or Form(),
+    )
+
+
+@router.get("/admin/upgrade-requests/{request_id}")
+async def show_upgrade_request(
+    request: Request,
+    services: CurrentServices,
+    administrator: CurrentAdministrator,
+    visit: CurrentVisit,
+    request_id: str,
+) -> Response:
+    """One request: who asks, why, what they use now, and the two answers."""
+    return await _show(request, services, administrator, visit, request_id)
+
+
+@router.post("/admin/upgrade-requests/{request_id}/approve")
+async def approve(
+    request: Request,
+    services: CurrentServices,
+    administrator: CurrentAdministrator,
+    visit: CurrentVisit,
+    request_id: str,
+) -> Response:
+    """Let the user into the group and move the keys that are ticked, all in one."""
+    form = await read_form(request)
+    try:
+        answer = read_prose(form, visit.text, "answer")
+        terms = read_own_terms(form, visit) if has_typed(form) else None
+        async with services.storage.write() as tx:
+            asked = await control.approve_upgrade_request(
+                tx,
+                administrator.actor,
+                request_id,
+                answer=answer or None,
+                terms=terms,
+                move_keys=form.all("move_keys"),
+            )
+    except (InvalidRequest, Conflict) as refusal:
+        return await _show(
+            request,
+            services,
+            administrator,
+            visit,
+            request_id,
+            form=form.refused(refusal),
+            status=refusal.status,
+        )
+    return redirect(
+        "/admin/upgrade-requests",
+        flash="admin_upgrade_request.approved",
+        email=asked.user_email,
+        group=asked.group_name,
+    )
+
+
+@router.post("/admin/upgrade-requests/{request_id}/decline")
+async def decline(
+    request: Request,
+    services: CurrentServices,
+    administrator: CurrentAdministrator,
+    visit: CurrentVisit,
+    request_id: str,
+) -> Response:
+    """Decline a request, with a word to the user."""
+    form = await read_form(request)
+    try:
+        answer = read_prose(form, visit.text, "answer")
+        async with services.storage.write() as tx:
+            asked = await control.decline_upgrade_request(
+                tx, administrator.actor, request_id, answer=answer or None
+            )
+    except (InvalidRequest, Conflict) as refusal:
+        return await _show(
+            request,
+            services,
+            administrator,
+            visit,
+            request_id,
+            decline_form=form.refused(refusal),
+            status=refusal.status,
+        )
+    return redirect(
+        "/admin/upgrade-requests",
+        flash="admin_upgrade_request.declined",
+        email=asked.user_email,
+        group=asked.group_name,
+    )
