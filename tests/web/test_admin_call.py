@@ -54,7 +54,7 @@ async def test_a_call_names_the_upstreams_that_were_tried_and_its_user(
 
 
 async def test_refused_calls_of_everybody_are_listed(till: TillCalls, administrator_page: Client) -> None:
-    refused_id = await refuse_call(till.storage, till.user)
+    refused_id = await refuse_call(till.storage, till.user, key_id=(await till.find_caller()).key.id)
     assert await listed(administrator_page, "/admin/calls/refused") == [refused_id]
     assert await listed(administrator_page, "/admin/calls/refused", user="nobody@example.com") == []
     page = await administrator_page.get(f"/admin/calls/{refused_id}")
@@ -131,3 +131,52 @@ async def test_a_refund_that_cannot_be_is_refused_at_its_field(
     assert page.status_code == 400
     assert error_at(page, field)
     assert (await admin_client.get(f"/api/admin/calls/{call_id}")).json()["refunded"] == "0"
+
+
+async def test_a_flagged_call_is_reviewed_or_adjusted_once(
+    till: TillCalls, administrator_page: Client, admin_client: Client
+) -> None:
+    admission = await till.admit(hold=10**9)
+    outcome = Outcome(
+        resolution="void",
+        end_reason="impossible_usage",
+        status=200,
+        flag="unpriced_usage",
+        flag_detail="no price for 7 <audio>",
+    )
+    await till.resolve(admission, outcome)
+    call_id = admission.facts.call_id
+    page = (await administrator_page.get(f"/admin/calls/{call_id}")).text
+    assert "no price for 7 &lt;audio&gt;" in page
+    path = f"/admin/calls/{call_id}/adjustment"
+    form = await administrator_page.get(path)
+    fields = {"form_token": form_token(form), "once": once_token(form), "amount": "-0.25", "reason": "Audio"}
+    for _ in range(2):
+        answer = await administrator_page.post(path, data=fields, headers=FROM_OUR_PAGE)
+        assert answer.status_code == 303, answer.text
+    assert (await admin_client.get(f"/api/admin/calls/{call_id}")).json()["adjusted"] == "-0.25"
+    assert await listed(administrator_page, "/admin/calls/flagged") == []
+    assert await listed(administrator_page, "/admin/calls/flagged", reviewed="yes") == [call_id]
+    too_much = await send_form(
+        administrator_page, path, amount="-2", reason="x", once=once_token(await administrator_page.get(path))
+    )
+    assert too_much.status_code == 409
+    assert "take at most 0.75" in too_much.text
+    other = await till.admit()
+    await till.resolve(other, outcome)
+    other_path = f"/admin/calls/{other.facts.call_id}"
+    await send_form(administrator_page, f"{other_path}/review", on=other_path)
+    assert await listed(administrator_page, "/admin/calls/flagged") == []
+    assert "Reviewed by" in (await administrator_page.get(other_path)).text
+
+
+async def test_a_call_that_is_not_flagged_is_not_adjusted(
+    till: TillCalls, administrator_page: Client, admin_client: Client
+) -> None:
+    call_id = await till.call()
+    path = f"/admin/calls/{call_id}/adjustment"
+    once = once_token(await administrator_page.get(path))
+    answer = await send_form(administrator_page, path, amount="0.01", reason="x", once=once)
+    assert answer.status_code == 409
+    assert "is not flagged" in answer.text
+    assert (await admin_client.get(f"/api/admin/calls/{call_id}")).json()["adjusted"] == "0"

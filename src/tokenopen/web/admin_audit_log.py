@@ -22,6 +22,7 @@ SUBJECT_KINDS: Final = (
     "account",
     "administrator_link",
     "api_key",
+    "call",
     "catalog",
     "entitlement",
     "group",
@@ -44,7 +45,11 @@ _NAMED: Final = {
     "extra_models": "own_terms.extra_models",
     "allowed_models": "admin_audit_log.allowed_models",
 }
-_PATHS: Final = {"user": "/admin/users/{}", "upgrade_request": "/admin/upgrade-requests/{}"}
+_PATHS: Final = {
+    "user": "/admin/users/{}",
+    "call": "/admin/calls/{}",
+    "upgrade_request": "/admin/upgrade-requests/{}",
+}
 _VALUE_LENGTH_MAX: Final = 300
 
 

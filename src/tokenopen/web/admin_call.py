@@ -1,5 +1,6 @@
 """Calls, for administrators: everybody's, those to look at, each with its upstreams, and refunds."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final
 from urllib.parse import quote
@@ -10,18 +11,20 @@ from tokenopen.control import call as calls
 from tokenopen.control.actor import Actor
 from tokenopen.control.api_key import list_api_keys
 from tokenopen.control.call import CallRecord
+from tokenopen.control.flagged_call import adjust_call, list_flagged_calls, review_call
 from tokenopen.control.group import list_groups
 from tokenopen.control.group_terms import list_my_groups
-from tokenopen.control.ledger import list_entries, refund
+from tokenopen.control.ledger import Posting, list_entries, refund, refundable
 from tokenopen.control.page import PAGE_LIMIT_MAX, PageRequest
 from tokenopen.control.receipt import Receipt, get_receipt
 from tokenopen.control.refused_call import RefusedRecord, find_refused, list_refused
-from tokenopen.control.user import find_named_user
+from tokenopen.control.services import Services
+from tokenopen.control.user import find_named_user, list_emails
 from tokenopen.core.errors import Conflict, InvalidRequest, NotFound
+from tokenopen.core.ledger import adjustable
 from tokenopen.core.money import Nanocredits
 from tokenopen.core.user import User
 from tokenopen.ports.storage import Transaction
-from tokenopen.storage.call_search import CallFilter
 from tokenopen.web import format as as_text
 from tokenopen.web.call_query import CallChoices, fixed_choices, read_call_query
 from tokenopen.web.flash import redirect
@@ -33,7 +36,7 @@ from tokenopen.web.refusal import call_refusal_codes, explain_refusal
 from tokenopen.web.render import render
 from tokenopen.web.session import require_recent_password
 from tokenopen.web.text import Catalogue
-from tokenopen.web.viewer import CurrentAdministrator, CurrentServices, CurrentVisit
+from tokenopen.web.viewer import CurrentAdministrator, CurrentServices, CurrentVisit, Viewer, Visit
 
 router = APIRouter()
 
@@ -114,20 +117,15 @@ async def list_all_refused_calls(
 
 
 @router.get("/admin/calls/flagged")
-async def list_flagged_calls(
+async def show_flagged_calls(
     request: Request, services: CurrentServices, administrator: CurrentAdministrator
 ) -> Response:
-    """Calls that an administrator should look at, newest first, each with what is wrong."""
+    """Calls to look at, newest first, each with what is wrong; or those that were reviewed."""
+    reviewed = request.query_params.get("reviewed") == "yes"
+    page = PageRequest(after=request.query_params.get("cursor"))
     async with services.storage.read() as tx:
-        page = await calls.list_all_calls(
-            tx,
-            administrator.actor,
-            wanted=CallFilter(flagged=True),
-            group=None,
-            user_id=None,
-            page=PageRequest(after=request.query_params.get("cursor")),
-        )
-    return render(request, "admin_call/flagged_calls.html", calls=page, flags=FLAGS)
+        found = await list_flagged_calls(tx, administrator.actor, reviewed=reviewed, page=page)
+    return render(request, "admin_call/flagged_calls.html", calls=found, flags=FLAGS, reviewed=reviewed)
 
 
 @router.get("/admin/calls/find")
@@ -171,22 +169,61 @@ async def show_any_call(
                 request, "admin_call/refused_call.html", record=found, refusal=explain_refusal(found, visit)
             )
         refunds = []
-        if found.call.refunded:
-            entries = await list_entries(
-                tx, administrator.actor, kind="refund", call_id=call_id, page=PageRequest()
-            )
-            refunds = [posting.entry for posting in entries.items]
+        if found.call.refunded or found.call.adjusted:
+            entries = await list_entries(tx, administrator.actor, call_id=call_id, page=PageRequest())
+            refunds = [posting.entry for posting in entries.items if posting.entry.kind != "charge"]
     return render(
         request,
         "admin_call/call.html",
         view=receipt_view(found, visit.text, refunds=refunds),
         flags=FLAGS,
         refundable=_refundable(found.call),
+        reviewed_by=await _email_of(services, administrator, found.call.reviewed_by),
     )
 
 
+async def _email_of(services: Services, viewer: Viewer, user_id: str | None) -> str:
+    if user_id is None:
+        return ""
+    async with services.storage.read() as tx:
+        return (await list_emails(tx, viewer.actor, [user_id])).get(user_id, user_id)
+
+
 def _refundable(call: CallRecord) -> Nanocredits:
-    return Nanocredits(call.charge - call.refunded)
+    return refundable({"charge": call.charge, "refunded": call.refunded, "adjusted": call.adjusted})
+
+
+@router.post("/admin/calls/{call_id}/review")
+async def review_flagged_call(
+    services: CurrentServices, administrator: CurrentAdministrator, call_id: str
+) -> Response:
+    """Mark a flagged call as looked at, with nothing to be done."""
+    async with services.storage.write() as tx:
+        await review_call(tx, administrator.actor, call_id=call_id)
+    return redirect(f"/admin/calls/{quote(call_id, safe='')}", flash="admin_call.reviewed")
+
+
+async def _show_credit(
+    request: Request, services: Services, viewer: Viewer, call_id: str, form: Form, *, status: int = 200
+) -> Response:
+    """The form to give back a call's charge with, or to correct what a flagged call has cost."""
+    viewer.actor.require_administrator()
+    async with services.storage.read() as tx:
+        call = (await get_receipt(tx, None, call_id)).call
+    takes_max, gives_max = adjustable(
+        hold=call.hold, charge=call.charge, refunded=call.refunded, adjusted=call.adjusted
+    )
+    return render(
+        request,
+        "admin_call/credit.html",
+        status=status,
+        call=call,
+        form=form,
+        what=request.url.path.rsplit("/", 1)[1],
+        refundable=as_text.credits_exact(_refundable(call)),
+        takes_max=as_text.credits_exact(takes_max),
+        gives_max=as_text.credits_exact(gives_max),
+    )
 
 
 @router.get("/admin/calls/{call_id}/refund")
@@ -195,22 +232,39 @@ async def show_refund(
 ) -> Response:
     """The form to give back a call's charge with, behind a recent password."""
     require_recent_password(request)
-    administrator.actor.require_administrator()
-    async with services.storage.read() as tx:
-        receipt = await get_receipt(tx, None, call_id)
-    return _show_refund(request, receipt.call, Form())
+    return await _show_credit(request, services, administrator, call_id, Form())
 
 
-def _show_refund(request: Request, call: CallRecord, form: Form, *, status: int = 200) -> Response:
-    return render(
-        request,
-        "admin_call/refund.html",
-        status=status,
-        call=call,
-        form=form,
-        refundable=_refundable(call),
-        refundable_text=as_text.credits_exact(_refundable(call)),
-    )
+@router.get("/admin/calls/{call_id}/adjustment")
+async def show_adjustment(
+    request: Request, services: CurrentServices, administrator: CurrentAdministrator, call_id: str
+) -> Response:
+    """The form to correct what a flagged call has cost, behind a recent password."""
+    require_recent_password(request)
+    return await _show_credit(request, services, administrator, call_id, Form())
+
+
+Post = Callable[[Transaction, str], Awaitable[Posting]]
+
+
+async def _post_once(
+    request: Request, services: Services, viewer: Viewer, visit: Visit, call_id: str, post: Post
+) -> Response:
+    """Change an account's balance on account of a call, once for each form that was sent."""
+    form = await read_form(request)
+    try:
+        reason = read_reason(form, visit.text)
+        async with services.storage.write() as tx:
+
+            async def act() -> str:
+                return (await post(tx, reason)).entry.id
+
+            await do_once(tx, viewer.actor, form, path=request.url.path, text=visit.text, act=act)
+    except (InvalidRequest, Conflict) as refusal:
+        return await _show_credit(
+            request, services, viewer, call_id, form.refused(refusal), status=refusal.status
+        )
+    return redirect(f"/admin/calls/{quote(call_id, safe='')}", flash="admin_call.posted")
 
 
 @router.post("/admin/calls/{call_id}/refund")
@@ -222,19 +276,28 @@ async def refund_call(
     call_id: str,
 ) -> Response:
     """Give back a part of a call's charge, or all that is left of it where no amount is typed."""
-    form, actor, text = await read_form(request), administrator.actor, visit.text
-    try:
-        amount = read_amount(form, text) if form.text("amount") else None
-        reason = read_reason(form, text)
-        async with services.storage.write() as tx:
+    form = await read_form(request)
 
-            async def act() -> str:
-                posting = await refund(tx, actor, call_id=call_id, amount=amount, reason=reason)
-                return posting.entry.id
+    async def post(tx: Transaction, reason: str) -> Posting:
+        amount = read_amount(form, visit.text) if form.text("amount") else None
+        return await refund(tx, administrator.actor, call_id=call_id, amount=amount, reason=reason)
 
-            await do_once(tx, actor, form, path=request.url.path, text=text, act=act)
-    except (InvalidRequest, Conflict) as refusal:
-        async with services.storage.read() as tx:
-            receipt = await get_receipt(tx, None, call_id)
-        return _show_refund(request, receipt.call, form.refused(refusal), status=refusal.status)
-    return redirect(f"/admin/calls/{quote(call_id, safe='')}", flash="admin_call.refunded")
+    return await _post_once(request, services, administrator, visit, call_id, post)
+
+
+@router.post("/admin/calls/{call_id}/adjustment")
+async def adjust_flagged_call(
+    request: Request,
+    services: CurrentServices,
+    administrator: CurrentAdministrator,
+    visit: CurrentVisit,
+    call_id: str,
+) -> Response:
+    """Correct what a flagged call has cost, which is a review of it too."""
+    form = await read_form(request)
+
+    async def post(tx: Transaction, reason: str) -> Posting:
+        amount = read_amount(form, visit.text)
+        return await adjust_call(tx, administrator.actor, call_id=call_id, amount=amount, reason=reason)
+
+    return await _post_once(request, services, administrator, visit, call_id, post)
