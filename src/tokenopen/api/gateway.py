@@ -22,6 +22,7 @@ from tokenopen.core.errors import (
     StorageUnavailable,
 )
 from tokenopen.core.identifier import new_id
+from tokenopen.core.site import client_address
 from tokenopen.gateway.directory import Resolved
 from tokenopen.gateway.headers import JSON_TYPE, refusal_headers
 from tokenopen.gateway.pipeline import Gateway, IncomingCall, run_call
@@ -48,11 +49,13 @@ class GatewayApi:
         hashing_key: bytes,
         surfaces: Iterable[Surface],
         look_ups: Mapping[str, LookUp],
+        behind_proxy: bool = False,
     ) -> None:
         self._gateway = gateway
         self._hashing_key = hashing_key
         self._surfaces = SurfaceTable(surfaces)
         self._look_ups = look_ups
+        self._behind_proxy = behind_proxy
         self._calls: set[asyncio.Task[None]] = set()
         # When what still runs is cut, on the loop's clock; set once nothing more is admitted.
         self._cut_at_s: float | None = None
@@ -81,6 +84,19 @@ class GatewayApi:
         if found is not None and resolved is None and isinstance(error, Refusal):
             self._gateway.meter.refused(error)
 
+    def _address(self, scope: Scope) -> str:
+        """Return where the caller is, behind the operator's proxy as that says."""
+        client = scope.get("client")
+        peer: str = client[0] if client else ""
+        if not self._behind_proxy:
+            return peer
+        forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+        return client_address(
+            peer=peer,
+            forwarded_for=forwarded[-1].decode("latin-1") if forwarded else None,
+            behind_proxy=True,
+        )
+
     def _refuse_when_stopping(self) -> None:
         if self._cut_at_s is not None:
             raise ServerStopping
@@ -89,8 +105,7 @@ class GatewayApi:
         """Answer one request."""
         started_ms = self._gateway.clock.monotonic_ms()
         call_id = new_id("call", self._gateway.clock.now_ms())
-        client = scope.get("client")
-        connection = AsgiConnection(send, client[0] if client else "")
+        connection = AsgiConnection(send, self._address(scope))
         found = self._surfaces.find(scope["method"], scope["path"])
         dialect = found[0].dialect if found else dialect_at(scope["path"], dict(scope["headers"]))
         resolved = None

@@ -192,6 +192,7 @@ async def _open_gateway(
         hashing_key=keys.hashing_key,
         surfaces=SURFACES,
         look_ups=CallerApi(storage, gateway.directory).look_ups,
+        behind_proxy=settings.public_url.startswith("https://"),
     )
     jobs = PeriodicJobs()
     # While the last calls end their worker's lease has to be renewed.

@@ -40,7 +40,7 @@ async def starting(
 
     Until this context ends no other process starts on the same database. Raises StartupError.
     """
-    start = _start_postgresql if _names_postgresql(settings) else _start_sqlite
+    start = _start_postgresql if names_postgresql(settings) else _start_sqlite
     try:
         async with start(settings, clock, stack) as (storage, keys):
             async with storage.write() as tx:
@@ -53,7 +53,7 @@ async def starting(
 @asynccontextmanager
 async def open_reader(settings: Settings) -> AsyncIterator[Transaction]:
     """Read the database beside whatever process serves it. Raises StartupError."""
-    read = _read_postgresql if _names_postgresql(settings) else _read_sqlite
+    read = _read_postgresql if names_postgresql(settings) else _read_sqlite
     try:
         async with read(settings) as tx:
             yield tx
@@ -61,7 +61,8 @@ async def open_reader(settings: Settings) -> AsyncIterator[Transaction]:
         raise StartupError(f"The database cannot be read: {error}") from error
 
 
-def _names_postgresql(settings: Settings) -> bool:
+def names_postgresql(settings: Settings) -> bool:
+    """Tell whether the database is PostgreSQL rather than the embedded one. Raises StartupError."""
     if not settings.database_url:
         return False
     if settings.database_url.startswith(("postgresql://", "postgres://")):
@@ -75,7 +76,7 @@ def _names_postgresql(settings: Settings) -> bool:
 
 def require_shared_engine(settings: Settings, *, workers: int) -> None:
     """Raise StartupError where the database is one process's alone."""
-    if not _names_postgresql(settings):
+    if not names_postgresql(settings):
         raise StartupError(
             f"{workers} workers need PostgreSQL: the embedded database belongs to one process. Set "
             "TOKENOPEN_DATABASE_URL to postgresql://USER:PASSWORD@HOST/DATABASE, or start one worker "
@@ -83,7 +84,8 @@ def require_shared_engine(settings: Settings, *, workers: int) -> None:
         )
 
 
-def _secret(settings: Settings) -> str | None:
+def given_secret(settings: Settings) -> str | None:
+    """Return the secret that the operator has set, None where it lies in the data directory."""
     return settings.secret_key.get_secret_value() if settings.secret_key else None
 
 
@@ -94,7 +96,7 @@ async def _start_sqlite(
     try:
         # For the life of the process, so no other one can start on the file either.
         stack.callback(os.close, lock_data_directory(settings.data_dir))
-        keys = derive_keys(_secret(settings) or read_or_create_secret(settings.data_dir))
+        keys = derive_keys(given_secret(settings) or read_or_create_secret(settings.data_dir))
         path = settings.data_dir / DATABASE_FILE
         await asyncio.to_thread(upgrade_sqlite, path)
         storage = SqliteStorage(path, clock)
@@ -118,7 +120,7 @@ async def _start_postgresql(
     from tokenopen.storage.postgresql_connection import ServerUnusable
     from tokenopen.storage.postgresql_start import starting_postgresql
 
-    secret = _secret(settings)
+    secret = given_secret(settings)
     if secret is None:
         raise StartupError(
             "TOKENOPEN_SECRET_KEY is required with PostgreSQL, the same one for every process on a database: "

@@ -23,11 +23,14 @@ from tokenopen.cli import (
     user,
 )
 
-# What runs in this process, by name: each is a function in its own file.
+# What runs in this process, by name: each is a function, or several as an app, in its own file.
 COMMANDS: Final = {
     "serve": "tokenopen.cli.serve:serve",
     "demo": "tokenopen.cli.demo:demo",
     "audit": "tokenopen.cli.audit:audit",
+    "backup": "tokenopen.cli.backup:backup",
+    "restore": "tokenopen.cli.backup:restore",
+    "db": "tokenopen.cli.db:app",
     "replay": "tokenopen.cli.replay:replay",
     "upstream-simulator": "tokenopen.cli.upstream_simulator:upstream_simulator",
 }
@@ -60,8 +63,11 @@ class _Root(TyperGroup):
         if cmd_name not in COMMANDS:
             return super().get_command(ctx, cmd_name)
         module, _, function = COMMANDS[cmd_name].partition(":")
+        found = getattr(importlib.import_module(module), function)
+        if isinstance(found, typer.Typer):
+            return typer.main.get_command(found)
         alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        alone.command(cmd_name)(getattr(importlib.import_module(module), function))
+        alone.command(cmd_name)(found)
         return typer.main.get_command(alone)
 
 

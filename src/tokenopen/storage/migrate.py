@@ -53,6 +53,16 @@ def upgrade_schema(connection: Connection) -> None:
     command.upgrade(alembic_config(connection), "head")
 
 
+def find_sqlite_revision(path: Path) -> str | None:
+    """Return the revision of a file's schema; None of one without tables."""
+    engine = create_engine(f"sqlite:///{path}")
+    try:
+        with engine.connect() as connection:
+            return find_revision(connection)
+    finally:
+        engine.dispose()
+
+
 def upgrade_sqlite(path: Path) -> None:
     """Create the database file where there is none, and bring its schema up to date, whole or not at all."""
     engine = create_engine(f"sqlite:///{path}")

@@ -33,8 +33,19 @@ _TRIES_PER_S: Final = 10
 async def starting_postgresql(url: str) -> AsyncIterator[None]:
     """Bring the schema up to date; until the end no other process starts on this database.
 
-    The lock goes with the connection, however the process ends. Raises SchemaTooNew, ServerUnusable,
-    StorageAway.
+    Raises SchemaTooNew, ServerUnusable, StorageAway.
+    """
+    async with starting_alone(url):
+        with away_errors():
+            await upgrade_postgresql(url)
+        yield
+
+
+@asynccontextmanager
+async def starting_alone(url: str) -> AsyncIterator[None]:
+    """Let no other process start on this database until the end. Raises ServerUnusable, StorageAway.
+
+    The lock goes with the connection, however the process ends.
     """
     connection = await connect(url, START_SESSION)
     try:
@@ -42,7 +53,6 @@ async def starting_postgresql(url: str) -> AsyncIterator[None]:
             if not await require_durable(connection):
                 _log.warning("fsync_is_off", means="a crash of the database's machine can lose charges")
             await _take_turn(connection)
-            await upgrade_postgresql(url)
         yield
     finally:
         await close(connection)

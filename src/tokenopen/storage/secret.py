@@ -80,6 +80,14 @@ def derive_keys(secret: str) -> DerivedKeys:
     )
 
 
+async def is_secret_of(tx: Transaction, keys: DerivedKeys) -> bool:
+    """Tell whether the database was set up with this secret."""
+    row = await tx.fetch_one(
+        select(platform_settings.c.value).where(platform_settings.c.name == _CHECK_SETTING)
+    )
+    return row is not None and hmac.compare_digest(row["value"], keys.check.hex())
+
+
 async def check_secret(tx: Transaction, keys: DerivedKeys) -> None:
     """Make the first secret the database's own; raise SecretUnusable for any other one."""
     row = await tx.fetch_one(
