@@ -86,7 +86,7 @@ async def test_a_caller_who_is_charged_for_less_costs_the_operator_all_the_same(
     await world.change_group({"interruption_rule": "delivered_only"})
     caller = world.caller(ask_stream())
     much = {**REPORT, "completion_tokens": 1_000}
-    world.upstream.will(stream(*HELLO[:2], caller.leave, 0.01, *HELLO[2:], STOP, report(much), DONE))
+    world.upstream.will(stream(*HELLO, STOP, report(much), caller.leave, 0.01, DONE))
     await world.ended(world.start(caller))
     row = await world.only_call()
     assert (row["cost"], row["cost_source"], row["usage_source"]) == (12_300, "reported", "estimated")
