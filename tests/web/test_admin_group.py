@@ -11,6 +11,7 @@ from tests.conftest import make_user
 from tests.fakes.clock import MovableClock
 from tests.web.catalog import offer
 from tests.web.forms import send_form
+from tests.web.page_text import words
 from tokenopen.control.actor import Actor
 from tokenopen.control.api_key import Narrowing, create_api_key
 from tokenopen.control.entitlement import OwnTerms, put_entitlement
@@ -56,12 +57,6 @@ async def make_key(
     )
 
 
-def words(answer: httpx.Response) -> str:
-    """Return what a page says, without its markup."""
-    text = re.sub(r"<(script|style|svg).*?</\1>", "", answer.text, flags=re.DOTALL)
-    return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", text)))
-
-
 async def test_the_list_says_how_much_each_group_is_used(
     administrator_page: Client, storage: Storage, services: Services, user: Actor
 ) -> None:
@@ -70,9 +65,11 @@ async def test_the_list_says_how_much_each_group_is_used(
             await make_key(tx, services, user, name)
     text = words(await administrator_page.get("/admin/groups"))
     assert re.search(
-        r"Default Default default · .* Open to everyone 1\.0x 60 1,000 2 of 1 account 0 0 refused", text
+        r"Default Default default · .* Open to everyone 1\.0x 60 requests / minute 1,000 requests / day "
+        r"2 of 1 account 0 0 refused",
+        text,
     )
-    assert re.search(r"Enterprise .* By request Custom Unlimited Unlimited", text)
+    assert re.search(r"Enterprise .* By request Custom Unlimited requests / minute", text)
 
 
 async def test_archived_groups_are_shown_where_they_are_asked_for(

@@ -23,7 +23,7 @@ from tokenopen.control.price import (
     price_record,
 )
 from tokenopen.core.catalog import Model, ModelState
-from tokenopen.core.errors import InvalidRequest, NotFound
+from tokenopen.core.errors import Conflict, InvalidRequest, NotFound
 from tokenopen.core.usage import UNITS_MAX
 from tokenopen.ports.storage import Transaction
 from tokenopen.storage import model as statements
@@ -62,6 +62,13 @@ class ModelRecord:
     updated_at_ms: int
 
     @property
+    def version(self) -> str:
+        """What a change of the model, or a price that begins, makes another."""
+        prices = [] if self.price is None else [self.price]
+        numbers = [str(record.revision.number) for record in (*prices, *self.upcoming)]
+        return ".".join([str(self.updated_at_ms), *numbers])
+
+    @property
     def offered(self) -> bool:
         """Tell whether calls may be made to the model now."""
         return self.state == "active" and bool(self.carried_by)
@@ -98,13 +105,39 @@ async def list_models(
     """Return models by name; ``text`` is looked for in name and maker."""
     actor.require_administrator()
     rows = await statements.list_models(tx, text=text, state=state, after=page.after, limit=page.fetch)
+    return cut_page(await _records(tx, rows), page, cursor_of=lambda record: record.model.name)
+
+
+async def _records(tx: Transaction, rows: Sequence[Row]) -> Sequence[ModelRecord]:
     names = [row["name"] for row in rows]
     revisions = await statements.list_price_revisions(tx, names)
     carriers = await statements.list_carriers(tx, names)
-    records = [
+    return [
         _record(row, revisions.get(row["name"], ()), carriers.get(row["name"], ()), tx.now_ms) for row in rows
     ]
-    return cut_page(records, page, cursor_of=lambda record: record.model.name)
+
+
+async def list_by_state(
+    tx: Transaction, actor: Actor, *, text: str | None, state: ListedState | None, page: PageRequest
+) -> Page[ModelRecord]:
+    """Return models as ``list_models`` does, but incomplete ones first and archived ones last."""
+    actor.require_administrator()
+    after_state, _, after = (page.after or "").partition(":")
+    known = next((name for name in statements.LISTED_STATES if name == after_state), None)
+    if page.after is not None and known is None:
+        raise InvalidRequest("cursor: send the next_cursor of an earlier answer.", param="cursor")
+    rows = await statements.list_models(
+        tx,
+        text=text,
+        state=state,
+        after=after if known else None,
+        after_state=known,
+        limit=page.fetch,
+        by_state=True,
+    )
+    return cut_page(
+        await _records(tx, rows), page, cursor_of=lambda record: f"{record.state}:{record.model.name}"
+    )
 
 
 async def find_model(tx: Transaction, actor: Actor, name: str) -> ModelRecord:
@@ -138,11 +171,13 @@ async def put_model(
     *,
     effective_from_ms: int | None = None,
     reason: str | None = None,
+    based_on: str | None = None,
 ) -> tuple[ModelRecord, bool]:
     """Create a model or change it; tell also whether it is new.
 
     Prices that differ from those in force become a new revision, from now or from an instant to come;
-    equal ones change nothing.
+    equal ones change nothing. ``based_on`` is the version of the model that the changes were made to, empty
+    for one that is to be new; refuses Conflict where it is at another.
     """
     actor.require_administrator()
     check_model_name(name)
@@ -150,6 +185,8 @@ async def put_model(
     await lock_catalog(tx)
     row = await statements.find_model(tx, name)
     revisions = (await statements.list_price_revisions(tx, [name])).get(name, ())
+    if based_on is not None:
+        _check_version(row, revisions, based_on, tx.now_ms)
     values = _values_of(row, changes)
     starts_ms = effective_from_ms or tx.now_ms
     _check_steps_named(changes, in_force_at(revisions, starts_ms))
@@ -186,6 +223,15 @@ async def put_model(
         after=_describe(values, new_revision or current),
     )
     return await find_model(tx, actor, name), row is None
+
+
+def _check_version(row: Row | None, revisions: Sequence[Row], based_on: str, now_ms: int) -> None:
+    version = "" if row is None else _record(row, revisions, (), now_ms).version
+    if version == based_on:
+        return
+    if not based_on:
+        raise Conflict("There is a model of this name already.", param="name")
+    raise Conflict("The model has changed since. Read it anew and try again.", param="version")
 
 
 def _check_when_and_why(

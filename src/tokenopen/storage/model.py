@@ -32,6 +32,12 @@ def _is_incomplete(now_ms: int) -> ColumnElement[bool]:
     return or_(models.c.context_window.is_(None), models.c.max_output_tokens.is_(None), not_(priced))
 
 
+def _listed_state(now_ms: int) -> ColumnElement[str]:
+    return case(
+        (models.c.state == "archived", "archived"), (_is_incomplete(now_ms), "incomplete"), else_="active"
+    )
+
+
 def _in_state(state: ListedState, now_ms: int) -> ColumnElement[bool]:
     if state == "archived":
         return models.c.state == "archived"
@@ -39,10 +45,25 @@ def _in_state(state: ListedState, now_ms: int) -> ColumnElement[bool]:
     return and_(models.c.state == "active", incomplete if state == "incomplete" else not_(incomplete))
 
 
+# Where models stand in a list that begins with those that somebody has to look at.
+LISTED_STATES: Final[Sequence[ListedState]] = ("incomplete", "active", "archived")
+
+
 async def list_models(
-    tx: Transaction, *, text: str | None, state: ListedState | None, after: str | None, limit: int
+    tx: Transaction,
+    *,
+    text: str | None,
+    state: ListedState | None,
+    after: str | None,
+    limit: int,
+    after_state: ListedState | None = None,
+    by_state: bool = False,
 ) -> Sequence[Row]:
-    """Return models by name, those whose name or maker contains ``text`` where one is given."""
+    """Return models by name, those whose name or maker contains ``text`` where one is given.
+
+    ``by_state`` sorts them by their state first; ``after_state`` is then that of the one named ``after``.
+    """
+    place = case({name: at for at, name in enumerate(LISTED_STATES)}, value=_listed_state(tx.now_ms))
     conditions: list[ColumnElement[bool]] = []
     if text:
         needle = text.lower()
@@ -54,9 +75,15 @@ async def list_models(
         )
     if state is not None:
         conditions.append(_in_state(state, tx.now_ms))
-    if after is not None:
+    order: list[ColumnElement[Any]] = [models.c.name]
+    if by_state:
+        order.insert(0, place)
+    if after is not None and by_state and after_state is not None:
+        at = LISTED_STATES.index(after_state)
+        conditions.append(or_(place > at, and_(place == at, models.c.name > after)))
+    elif after is not None:
         conditions.append(models.c.name > after)
-    return await tx.fetch_all(select(models).where(*conditions).order_by(models.c.name).limit(limit))
+    return await tx.fetch_all(select(models).where(*conditions).order_by(*order).limit(limit))
 
 
 async def list_all_models(tx: Transaction) -> Mapping[str, Row]:
@@ -193,10 +220,5 @@ async def insert_price_revisions(tx: Transaction, rows: Sequence[Mapping[str, An
 
 async def list_model_states(tx: Transaction) -> Mapping[str, ListedState]:
     """Return the state of every model by name, as lists show it."""
-    state = case(
-        (models.c.state == "archived", "archived"), (_is_incomplete(tx.now_ms), "incomplete"), else_="active"
-    )
-    return {
-        row["name"]: row["listed_state"]
-        for row in await tx.fetch_all(select(models.c.name, state.label("listed_state")))
-    }
+    state = _listed_state(tx.now_ms).label("listed_state")
+    return {row["name"]: row["listed_state"] for row in await tx.fetch_all(select(models.c.name, state))}

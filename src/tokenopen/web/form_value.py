@@ -5,8 +5,9 @@ Each reads one field of a form and refuses InvalidRequest there, in words of the
 
 import datetime
 import re
-from collections.abc import Collection, Mapping
-from typing import Final
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Final, ParamSpec, TypeVar
 from zoneinfo import ZoneInfo
 
 from tokenopen.core.errors import InvalidRequest
@@ -21,6 +22,24 @@ PROSE_LENGTH_MAX: Final = 2_000
 _UNLIMITED: Final = "unlimited"
 # With the thousands apart as our own pages show them, or not.
 _WHOLE_NUMBER: Final = re.compile(r"[0-9]{1,10}|[0-9]{1,3}(,[0-9]{3})+", re.ASCII)
+
+Value = TypeVar("Value")
+Given = ParamSpec("Given")
+
+
+@dataclass(slots=True, kw_only=True)
+class Reading:
+    """Reads one field after the other, and keeps what was wrong with each."""
+
+    errors: dict[str, str] = field(default_factory=dict)
+
+    def take(self, read: Callable[Given, Value], *args: Given.args, **kwargs: Given.kwargs) -> Value | None:
+        """Return what one of the readers below returns, or None where it refuses."""
+        try:
+            return read(*args, **kwargs)
+        except InvalidRequest as refusal:
+            self.errors[str(refusal.facts["param"])] = refusal.message
+            return None
 
 
 def read_choice(form: Form, text: Catalogue, name: str, choices: Collection[str]) -> str:

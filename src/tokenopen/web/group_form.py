@@ -1,8 +1,8 @@
 """Group form: the fields of a group's editor, read as typed, and filled from a group."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
 
 from tokenopen.control.seed_groups import SeedGroup
 from tokenopen.core.errors import InvalidRequest
@@ -11,6 +11,7 @@ from tokenopen.core.group_history import GroupContent, content_fields
 from tokenopen.core.money import format_multiplier
 from tokenopen.web.form import Form
 from tokenopen.web.form_value import (
+    Reading,
     read_choice,
     read_instant,
     read_limit,
@@ -28,23 +29,6 @@ OUTPUT_TOKENS_MAX: Final = 10**7
 UNLIMITED: Final = "unlimited"
 _VISIBILITIES: Final = ("public", "entitled")
 _INTERRUPTION_RULES: Final = ("read_on", "delivered_only")
-
-Value = TypeVar("Value")
-
-
-@dataclass(slots=True, kw_only=True)
-class Reading:
-    """Reads one field after the other, and keeps what was wrong with each."""
-
-    errors: dict[str, str] = field(default_factory=dict)
-
-    def take(self, read: Callable[[], Value]) -> Value | None:
-        """Return what a field holds, or None where it is refused."""
-        try:
-            return read()
-        except InvalidRequest as refusal:
-            self.errors[str(refusal.facts["param"])] = refusal.message
-            return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,26 +77,24 @@ def read_group_form(form: Form, visit: Visit) -> tuple[TypedGroup | None, Form]:
     text, reading = visit.text, Reading()
     fields: dict[str, Any] = {
         "slug": form.text("slug"),
-        "name": reading.take(lambda: _name(form, text)),
-        "suitable_for": reading.take(lambda: read_prose(form, text, "suitable_for")),
-        "visibility": reading.take(lambda: read_choice(form, text, "visibility", _VISIBILITIES)),
+        "name": reading.take(_name, form, text),
+        "suitable_for": reading.take(read_prose, form, text, "suitable_for"),
+        "visibility": reading.take(read_choice, form, text, "visibility", _VISIBILITIES),
         "custom_terms": form.has("custom_terms"),
-        "allowed_models": reading.take(lambda: read_patterns(form, text, "allowed_models")),
-        "multiplier_ppm": reading.take(lambda: _multiplier(form, text)),
-        "model_multipliers": reading.take(lambda: read_model_multipliers(form, text, "model_multipliers")),
-        **{name: reading.take(lambda name=name: read_limit(form, text, name)) for name in LIMIT_NAMES},  # type: ignore[misc]
+        "allowed_models": reading.take(read_patterns, form, text, "allowed_models"),
+        "multiplier_ppm": reading.take(_multiplier, form, text),
+        "model_multipliers": reading.take(read_model_multipliers, form, text, "model_multipliers"),
+        **{name: reading.take(read_limit, form, text, name) for name in LIMIT_NAMES},
         "default_max_output_tokens": reading.take(
-            lambda: read_number(form, text, "default_max_output_tokens", least=1, most=OUTPUT_TOKENS_MAX)
+            read_number, form, text, "default_max_output_tokens", least=1, most=OUTPUT_TOKENS_MAX
         ),
-        "interruption_rule": reading.take(
-            lambda: read_choice(form, text, "interruption_rule", _INTERRUPTION_RULES)
-        ),
+        "interruption_rule": reading.take(read_choice, form, text, "interruption_rule", _INTERRUPTION_RULES),
         "read_on_seconds": reading.take(
-            lambda: read_number(form, text, "read_on_seconds", least=1, most=READ_ON_SECONDS_MAX)
+            read_number, form, text, "read_on_seconds", least=1, most=READ_ON_SECONDS_MAX
         ),
     }
-    reason = reading.take(lambda: read_prose(form, text, "reason"))
-    effective_from_ms = reading.take(lambda: read_instant(form, text, "effective_from", visit.zone))
+    reason = reading.take(read_prose, form, text, "reason")
+    effective_from_ms = reading.take(read_instant, form, text, "effective_from", visit.zone)
     if reading.errors:
         return None, form.wrong(**reading.errors)
     typed = TypedGroup(fields=fields, reason=reason or None, effective_from_ms=effective_from_ms)
