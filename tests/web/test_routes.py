@@ -88,6 +88,8 @@ ACCESS: Final[Mapping[Route, Access]] = {
     ("POST", "/admin/models/_archive"): "administrators",
     ("POST", "/admin/models/_unarchive"): "administrators",
     ("GET", "/admin/models/{name:path}"): "administrators",
+    ("GET", "/try"): "users",
+    ("POST", "/try"): "users",
     ("GET", "/guide"): "everybody",
     ("GET", "/guide/{name}"): "everybody",
     ("GET", "/guide/{name}.md"): "everybody",

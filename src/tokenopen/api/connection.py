@@ -1,11 +1,12 @@
 """Connection: the caller's side of one call over ASGI."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from types import TracebackType
 from typing import Any, Final
 
 from tokenopen.gateway.connection import ClientLeft
+from tokenopen.gateway.made_call import MadeCall
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -73,6 +74,31 @@ class AsgiConnection:
                 await self._send(message)
         except (TimeoutError, OSError):
             self.leave()
+
+
+class CollectedReply:
+    """Takes what would be sent to a caller, for one within this process."""
+
+    def __init__(self) -> None:
+        self._status = 0
+        self._headers: Mapping[str, str] = {}
+        self._body = bytearray()
+        self._is_whole = False
+
+    async def take(self, message: Message) -> None:
+        """Take the next message of a reply."""
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            self._headers = {name.decode(): value.decode("latin-1") for name, value in message["headers"]}
+        else:
+            self._body += message["body"]
+            self._is_whole = not message["more_body"]
+
+    def made_call(self) -> MadeCall:
+        """Return what has come, once nothing more does."""
+        return MadeCall(
+            status=self._status, headers=self._headers, body=bytes(self._body), is_whole=self._is_whole
+        )
 
 
 class _AbortOnLeave:

@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from tokenopen.api.caller_key import find_api_key, read_query
-from tokenopen.api.connection import AsgiConnection, Receive, Send
+from tokenopen.api.connection import AsgiConnection, CollectedReply, Receive, Send
 from tokenopen.api.request_body import CallerGone, read_request_body
 from tokenopen.api.surface_table import SurfaceTable
 from tokenopen.core.api_key import hash_key
@@ -25,6 +25,7 @@ from tokenopen.core.identifier import new_id
 from tokenopen.core.site import client_address
 from tokenopen.gateway.directory import Resolved
 from tokenopen.gateway.headers import JSON_TYPE, refusal_headers
+from tokenopen.gateway.made_call import MadeCall
 from tokenopen.gateway.pipeline import Gateway, IncomingCall, run_call
 from tokenopen.ports.storage import StorageAway
 from tokenopen.upstream.dialect import Dialect, Failure, dialect_at, failure_from
@@ -141,10 +142,7 @@ class GatewayApi:
             started_ms=started_ms,
             idempotency_key=_idempotency_key(scope),
         )
-        # A task of its own: its accounting goes on when this handler's caller leaves.
-        task = asyncio.create_task(self._run(call, connection))
-        self._calls.add(task)
-        task.add_done_callback(self._calls.discard)
+        task = self._start(call, connection)
         handler = asyncio.current_task()
         assert handler is not None
         listening = True
@@ -174,6 +172,44 @@ class GatewayApi:
             if not task.done() and not connection.finished:
                 connection.leave()
         await asyncio.wait((task,))
+
+    async def make_call(
+        self, *, path: str, key_hash: bytes, body: bytes, address: str, idempotency_key: bytes
+    ) -> MadeCall:
+        """Make a call for somebody who has signed in and owns the key; implements gateway.made_call.MakeCall.
+
+        ``path`` is of a surface that nothing stands in but its own name.
+        """
+        found = self._surfaces.find("POST", path)
+        assert found is not None, f"no calls are made at {path}"
+        surface, values = found
+        assert not values
+        reply = CollectedReply()
+        connection = AsgiConnection(reply.take, address)
+        call_id = new_id("call", self._gateway.clock.now_ms())
+        try:
+            self._refuse_when_stopping()
+        except ServerStopping as refusal:
+            await self._refuse(connection, surface.dialect, call_id, refusal)
+            return reply.made_call()
+        call = IncomingCall(
+            call_id=call_id,
+            surface=surface,
+            key_hash=key_hash,
+            body=body,
+            target=NO_TARGET,
+            started_ms=self._gateway.clock.monotonic_ms(),
+            idempotency_key=idempotency_key,
+        )
+        await asyncio.wait((self._start(call, connection),))
+        return reply.made_call()
+
+    def _start(self, call: IncomingCall, connection: AsgiConnection) -> asyncio.Task[None]:
+        """Let a call run as a task of its own: its accounting goes on when its caller leaves."""
+        task = asyncio.create_task(self._run(call, connection))
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+        return task
 
     async def _run(self, call: IncomingCall, connection: AsgiConnection) -> None:
         try:

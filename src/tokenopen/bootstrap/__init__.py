@@ -223,7 +223,7 @@ async def _open_gateway(
     application = Application(
         gateway_api=gateway_api,
         control_app=control_app,
-        web_app=create_web_app(services, openapi=control_app.openapi),
+        web_app=create_web_app(services, openapi=control_app.openapi, make_call=gateway_api.make_call),
         is_ready=is_ready,
     )
     return Platform(application=application, gateway_api=gateway_api, first_start=first_start)

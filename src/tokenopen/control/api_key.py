@@ -107,6 +107,17 @@ async def find_api_key(tx: Transaction, actor: Actor, key_id: str, *, account_id
     return (await _views(tx, [row]))[0]
 
 
+async def find_my_key_hash(tx: Transaction, actor: Actor, key_id: str) -> bytes:
+    """Return the keyed hash of one of the actor's own keys, which a call is made with. Refuses NotFound.
+
+    Nobody has the secret but whom it was shown to; whether the key may be used is the gateway's to say.
+    """
+    key_hash = await storage.find_key_hash(tx, key_id, account_id=actor.account_id)
+    if key_hash is None:
+        raise NotFound(f"There is no API key {key_id}.")
+    return key_hash
+
+
 async def list_my_api_keys(tx: Transaction, actor: Actor, *, page: PageRequest) -> Page[ApiKeyView]:
     """Return the actor's own keys, newest first."""
     rows = await storage.list_api_keys(

@@ -80,6 +80,14 @@ async def find_api_key(tx: Transaction, key_id: str) -> Row | None:
     return await tx.fetch_one(_rows().where(api_keys.c.id == key_id))
 
 
+async def find_key_hash(tx: Transaction, key_id: str, *, account_id: str) -> bytes | None:
+    """Return the keyed hash of an account's key, or None."""
+    row = await tx.fetch_one(
+        select(api_keys.c.key_hash).where(api_keys.c.id == key_id, api_keys.c.account_id == account_id)
+    )
+    return None if row is None else bytes(row["key_hash"])
+
+
 async def list_api_keys(
     tx: Transaction,
     *,

@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
 from tokenopen.control.services import Services
+from tokenopen.gateway.made_call import MakeCall
 from tokenopen.web import (
     admin_api_key,
     admin_audit_log,
@@ -33,6 +34,7 @@ from tokenopen.web import (
     profile,
     sign_in,
     sign_up,
+    try_it,
     usage,
 )
 from tokenopen.web.error_page import add_error_pages
@@ -56,6 +58,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     usage.router,
     admin_model_import.router,
     admin_model.router,
+    try_it.router,
     guide.router,
     admin_credit.router,
     admin_entitlement.router,
@@ -70,8 +73,13 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
 OpenApi = Callable[[], Mapping[str, Any]]
 
 
-def create_pages(services: Services, *, openapi: OpenApi = dict) -> FastAPI:
-    """Return the pages' routes. ``openapi`` gives the control API's description, for the reference."""
+def create_pages(
+    services: Services, *, openapi: OpenApi = dict, make_call: MakeCall | None = None
+) -> FastAPI:
+    """Return the pages' routes. ``openapi`` gives the control API's description, for the reference.
+
+    ``make_call`` makes the calls of "Try it"; None is for pages without a gateway behind them.
+    """
     static_files = StaticFiles()
     app = FastAPI(
         openapi_url=None,
@@ -83,6 +91,7 @@ def create_pages(services: Services, *, openapi: OpenApi = dict) -> FastAPI:
     app.state.services = services
     app.state.templates = create_environment(static_files)
     app.state.openapi = openapi
+    app.state.make_call = make_call
     add_error_pages(app)
     add_session_answers(app)
     for router in ROUTERS:
@@ -98,9 +107,11 @@ def create_pages(services: Services, *, openapi: OpenApi = dict) -> FastAPI:
     return app
 
 
-def create_web_app(services: Services, *, openapi: OpenApi = dict) -> ASGIApp:
+def create_web_app(
+    services: Services, *, openapi: OpenApi = dict, make_call: MakeCall | None = None
+) -> ASGIApp:
     """Return the ASGI application of every path that is neither of the two APIs'."""
-    return around_pages(create_pages(services, openapi=openapi))
+    return around_pages(create_pages(services, openapi=openapi, make_call=make_call))
 
 
 def around_pages(pages: FastAPI) -> ASGIApp:
