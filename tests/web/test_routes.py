@@ -139,6 +139,12 @@ ACCESS: Final[Mapping[Route, Access]] = {
     ("GET", "/admin/ledger/audit"): "administrators",
     ("POST", "/admin/ledger/audit"): "administrators",
     ("GET", "/admin/audit-log"): "administrators",
+    ("GET", "/admin/settings"): "administrators",
+    ("POST", "/admin/settings"): "administrators",
+    ("GET", "/admin/settings/sign-up"): "administrators",
+    ("POST", "/admin/settings/sign-up"): "administrators",
+    ("POST", "/admin/settings/test-mail"): "administrators",
+    ("POST", "/admin/settings/management-keys/{user_id}/{key_id}/revoke"): "administrators",
 }
 
 Own = Callable[[Storage, Actor], Awaitable[Mapping[str, str]]]

@@ -17,6 +17,7 @@ from tokenopen.storage.management_key import (
     find_key_owner,
     find_management_key,
     insert_management_key,
+    list_active_management_keys,
     list_active_named,
     list_management_keys,
     mark_management_key_revoked,
@@ -109,6 +110,13 @@ async def list_keys(tx: Transaction, actor: Actor, *, user_id: str, page: PageRe
     """Return a user's management keys, newest first. Refuses NotFound."""
     await find_user(tx, actor, user_id)
     keys = await list_management_keys(tx, user_id=user_id, before_id=page.after, limit=page.fetch)
+    return cut_page(keys, page, cursor_of=lambda key: key.id)
+
+
+async def list_active_keys(tx: Transaction, actor: Actor, *, page: PageRequest) -> Page[ManagementKey]:
+    """Return the management keys of all users that are not revoked, newest first."""
+    actor.require_administrator()
+    keys = await list_active_management_keys(tx, before_id=page.after, limit=page.fetch)
     return cut_page(keys, page, cursor_of=lambda key: key.id)
 
 

@@ -99,6 +99,21 @@ async def list_management_keys(
     return [_key_from_row(row) for row in await tx.fetch_all(statement)]
 
 
+async def list_active_management_keys(
+    tx: Transaction, *, before_id: str | None, limit: int
+) -> Sequence[ManagementKey]:
+    """Return everybody's keys that are not revoked, newest first."""
+    statement = (
+        select(management_keys)
+        .where(management_keys.c.state == "active")
+        .order_by(management_keys.c.id.desc())
+        .limit(limit)
+    )
+    if before_id is not None:
+        statement = statement.where(management_keys.c.id < before_id)
+    return [_key_from_row(row) for row in await tx.fetch_all(statement)]
+
+
 async def list_active_named(tx: Transaction, *, user_id: str, name: str) -> Sequence[ManagementKey]:
     """Return a user's active keys of a name."""
     rows = await tx.fetch_all(

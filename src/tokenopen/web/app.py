@@ -24,6 +24,7 @@ from tokenopen.web import (
     admin_ledger,
     admin_model,
     admin_model_import,
+    admin_settings,
     admin_upgrade_request,
     admin_user,
     api_key,
@@ -67,6 +68,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     admin_upgrade_request.router,
     admin_call.router,
     admin_ledger.router,
+    admin_settings.router,
     admin_audit_log.router,
 )
 
