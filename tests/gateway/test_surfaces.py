@@ -71,12 +71,14 @@ async def test_a_call_goes_to_the_providers_that_speak_its_surface_alone(world: 
 async def test_a_model_that_nobody_speaks_the_surface_for_is_refused_with_those_it_can_be_called_by(
     world: World,
 ) -> None:
-    caller = await world.call(ask_message(), path=MESSAGES)
+    caller = await world.call({"model": MODEL, "messages": ask()["messages"]}, path=COUNT)
     error = refusal(caller, 400, "invalid_request")
     assert caller.json()["type"] == "error"
     assert error["type"] == "invalid_request_error"
-    assert "cannot be called by POST /v1/messages" in error["message"]
+    assert "cannot be called by POST /v1/messages/count_tokens" in error["message"]
     assert "/v1/chat/completions, /v1/completions" in error["message"]
+    # What it can be called by in translation as well.
+    assert "/v1/messages, /v1/moderations" in error["message"]
     assert "/v1/responses" in error["message"]
     assert world.upstream.requests == []
 

@@ -85,8 +85,9 @@ class ReceiptFields(BaseModel):
     """What a receipt says beyond the call: all that its charge is recomputed from.
 
     ``unit_prices`` are credits per million units by class, ``price_per_call`` credits; both null where the
-    call was not charged. ``formula`` is the sum, written out. ``interruption_rule`` is set where the call was
-    interrupted, and says what the group charges then.
+    call was not charged. ``formula`` is the sum, written out. ``translated_to`` is the API that the provider
+    was asked by, where that is not the caller's. ``interruption_rule`` is set where the call was interrupted,
+    and says what the group charges then.
     """
 
     group_revision: RevisionOut
@@ -96,6 +97,7 @@ class ReceiptFields(BaseModel):
     unit_prices: dict[str, AmountOut] | None
     price_per_call: AmountOut | None
     formula: str | None
+    translated_to: str | None
     interruption_rule: InterruptionRule | None
 
 
@@ -173,6 +175,7 @@ def _receipt_fields(receipt: Receipt) -> ReceiptFields:
         unit_prices=None if prices is None else dict(prices.per_million),
         price_per_call=None if prices is None else prices.per_call,
         formula=receipt.formula,
+        translated_to=receipt.translated_to,
         interruption_rule=receipt.interruption_rule,
     )
 

@@ -75,6 +75,8 @@ class Receipt:
     step_above_input_units: int | None
     formula: str | None
     attempts: Sequence[UpstreamAttempt]
+    # The API that the provider was asked by, where it is not the caller's.
+    translated_to: str | None
     # Set where the call was interrupted: what its group says of that.
     interruption_rule: InterruptionRule | None
 
@@ -98,6 +100,7 @@ async def get_receipt(tx: Transaction, account_id: str | None, call_id: str) -> 
         step_above_input_units=await _find_step(tx, row, call),
         formula=formula,
         attempts=await _attempts(tx, row),
+        translated_to=_find_translation(row),
         interruption_rule=await _find_interruption_rule(tx, row),
     )
 
@@ -119,6 +122,13 @@ async def _find_step(tx: Transaction, row: Row, call: CallRecord) -> int | None:
         if input_units > step.above_input_units
     ]
     return reached[-1] if reached else None
+
+
+def _find_translation(row: Row) -> str | None:
+    tries = decode_json(row["attempts"]) if row["attempts"] else []
+    # Calls that were made before there was translation do not say.
+    found: str | None = tries[-1].get("translated_to") if tries else None
+    return found
 
 
 async def _attempts(tx: Transaction, row: Row) -> Sequence[UpstreamAttempt]:

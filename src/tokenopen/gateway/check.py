@@ -1,7 +1,7 @@
 """Check: may this caller make this call, under which terms, and what can it cost? Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tokenopen.core.admission import Admission
 from tokenopen.core.call import CallFacts, IdempotencyClaim
@@ -14,11 +14,29 @@ from tokenopen.gateway.directory import Resolved
 from tokenopen.gateway.reference import NOTHING_REFERRED, Referred
 from tokenopen.gateway.route import find_routes
 from tokenopen.upstream.surface import CallRequest, Surface
+from tokenopen.upstream.translation.translation import Translation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Translated:
+    """A call that its provider gets in another API's shape. ``asked`` is what its caller has sent.
+
+    ``left_out`` are the names of hints that are not carried. ``max_output_tokens`` is named to the provider
+    where no cap is: what the call's hold covers.
+    """
+
+    translation: Translation
+    asked: CallRequest
+    left_out: Sequence[str]
+    max_output_tokens: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A call that may be made: how it is admitted, where it may go, what it is charged by."""
+    """A call that may be made: how it is admitted, where it may go, what it is charged by.
+
+    ``surface`` is the one that its caller speaks, ``request`` what is sent to the provider.
+    """
 
     surface: Surface
     request: CallRequest
@@ -30,6 +48,12 @@ class Plan:
     read_on_s: int
     # Of a stream that is interrupted no more is charged than what reached the caller.
     delivered_only: bool
+    translated: Translated | None = None
+
+    @property
+    def wire(self) -> Surface:
+        """The surface that the provider is asked by, and whose replies it gives."""
+        return self.surface if self.translated is None else self.translated.translation.wire
 
     @property
     def facts(self) -> CallFacts:
@@ -104,6 +128,21 @@ def _refuse_unpriced(prices: PriceRevision, request: CallRequest) -> None:
         )
 
 
+def _translate(
+    translation: Translation, asked: CallRequest, model_max_output: int
+) -> tuple[CallRequest, Translated]:
+    """Return the request in the provider's shape. Refuses InvalidRequest for what that has nothing like."""
+    carried = translation.carry(asked)
+    most = asked.max_output_tokens
+    translated = Translated(
+        translation=translation,
+        asked=asked,
+        left_out=carried.left_out,
+        max_output_tokens=model_max_output if most is None else most,
+    )
+    return replace(carried.request, max_output_tokens=most), translated
+
+
 def plan_call(
     resolved: Resolved,
     surface: Surface,
@@ -120,12 +159,15 @@ def plan_call(
     """
     caller, catalog, now_ms = resolved.caller, resolved.catalog, resolved.as_of_ms
     model = find_called_model(resolved, request, referred)
-    routes = find_routes(catalog, model.name, surface, request, referred)
+    routes, translation = find_routes(catalog, model.name, surface, request, referred)
     prices = model.price_at(now_ms)
     # An offered model is complete.
     assert prices is not None
     assert model.context_window is not None
     assert model.max_output_tokens is not None
+    translated = None
+    if translation is not None:
+        request, translated = _translate(translation, request, model.max_output_tokens)
     _refuse_unpriced(prices, request)
     revision = caller.group.revision_at(now_ms)
     terms = resolve_terms(revision, caller.entitlement_at(now_ms), model.name)
@@ -181,4 +223,5 @@ def plan_call(
         group_slug=caller.group.slug,
         read_on_s=revision.policy.read_on_s,
         delivered_only=revision.policy.interruption_rule == "delivered_only",
+        translated=translated,
     )

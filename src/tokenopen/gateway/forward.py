@@ -50,6 +50,8 @@ class Attempt:
     upstream_id: str
     result: str
     duration_ms: int
+    # The API that the call was translated to.
+    translated_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +152,7 @@ class Forwarder:
                             upstream_id=upstream_id,
                             result=str(reply.status),
                             duration_ms=now_ms - attempt_ms,
+                            translated_to=None if plan.translated is None else plan.wire.name,
                         )
                     )
                     return Forwarded(
@@ -180,12 +183,14 @@ class Forwarder:
         raise ForwardFailed(refusal, attempts)
 
     def _request(self, plan: Plan, route: Route, cap_output_tokens: int | None) -> UpstreamRequest:
-        endpoint, provider = route.endpoint, find_provider(route.endpoint.provider)
+        endpoint, provider, wire = route.endpoint, find_provider(route.endpoint.provider), plan.wire
+        if cap_output_tokens is None and plan.translated is not None:
+            cap_output_tokens = plan.translated.max_output_tokens
         field = provider.convention.max_tokens_field
         if cap_output_tokens is None and field == "max_tokens" and field not in plan.request.fields:
             # The hold covers the caller's own maximum, so it has to stand where this provider reads it.
             cap_output_tokens = plan.request.max_output_tokens or None
-        fields = plan.surface.upstream_body(
+        fields = wire.upstream_body(
             plan.request,
             upstream_model=route.upstream_model,
             cap_output_tokens=cap_output_tokens,
@@ -197,10 +202,10 @@ class Forwarder:
             body = form = plan.request.form.body(fields)
             content_type = form.content_type
         return UpstreamRequest(
-            method=plan.surface.method.encode(),
-            url=provider.url_of(plan.surface, endpoint.base_url, plan.request, route.upstream_model),
+            method=wire.method.encode(),
+            url=provider.url_of(wire, endpoint.base_url, plan.request, route.upstream_model),
             headers=[
-                *provider.credential_headers(self._open_credential(endpoint), plan.surface.dialect),
+                *provider.credential_headers(self._open_credential(endpoint), wire.dialect),
                 *plan.request.headers,
                 (b"content-type", content_type),
                 (b"accept", b"text/event-stream" if plan.request.stream else b"application/json"),

@@ -239,6 +239,10 @@ def reply_headers(
     headers += limit_headers(plan.group_slug, admitted.minute, admitted.today, admitted.tokens)
     if admitted.cap_output_tokens is not None:
         headers.append((b"x-tokenopen-max-output-tokens", b"%d" % admitted.cap_output_tokens))
+    if plan.translated is not None:
+        headers.append((b"x-tokenopen-translated-to", plan.wire.name.encode()))
+        if plan.translated.left_out:
+            headers.append((b"x-tokenopen-left-out", ", ".join(plan.translated.left_out).encode()))
     return headers
 
 

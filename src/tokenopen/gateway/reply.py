@@ -17,8 +17,10 @@ from tokenopen.core.kept_reply import KeptReply
 from tokenopen.core.money import format_amount
 from tokenopen.core.usage import ImpossibleUsage, Usage
 from tokenopen.gateway.connection import ClientLeft, Connection
+from tokenopen.gateway.headers import JSON_TYPE
 from tokenopen.gateway.settle import IMPOSSIBLE_USAGE, Relay
 from tokenopen.ports.upstream import UpstreamFailure, UpstreamReply
+from tokenopen.upstream.translation.translation import Untranslatable
 
 COLLECTED_BYTES_MAX: Final = 32 * 1024 * 1024
 # Providers report usage last; of a large reply this much of the end is looked at.
@@ -46,14 +48,17 @@ async def relay_json(relay: Relay, connection: Connection) -> None:
             f"The provider of model {relay.plan.facts.model} broke off its reply. Nothing was charged."
         ) from failure
     if not whole:
+        if relay.plan.translated is not None:
+            raise _untranslated(relay, "it is larger than can be translated")
         await _relay_large(relay, connection, body)
         return
     if connection.gone:
         relay.put(relay.free("client_left_early", status=499))
         return
     upstream_ms = relay.upstream_ms()
+    outcome = replace(_json_outcome(relay, body), created_ids=relay.plan.wire.created_ids(body))
+    body = _in_callers_shape(relay, body)
     kept = None if relay.keeper is None else relay.keeper.whole_json(body)
-    outcome = replace(_json_outcome(relay, body), created_ids=relay.plan.surface.created_ids(body))
     charge = await _settle(relay, outcome, kept)
     await connection.start(
         200,
@@ -80,8 +85,32 @@ async def relay_rejection(relay: Relay, connection: Connection) -> None:
         raise UpstreamError(
             f"The provider of model {relay.plan.facts.model} broke off its reply. Nothing was charged."
         ) from failure
-    await connection.start(reply.status, [*relay.headers, (b"content-length", b"%d" % len(body))])
+    headers = relay.headers
+    if relay.plan.translated is not None:
+        body = relay.plan.translated.translation.write_rejection(reply.status, body)
+        headers = [*(header for header in headers if header[0] != JSON_TYPE[0]), JSON_TYPE]
+    await connection.start(reply.status, [*headers, (b"content-length", b"%d" % len(body))])
     await connection.finish(body)
+
+
+def _in_callers_shape(relay: Relay, body: bytes) -> bytes:
+    """Return a whole JSON reply as its caller speaks. Raises UpstreamError, then nothing is charged."""
+    translated = relay.plan.translated
+    if translated is None:
+        return body
+    try:
+        return translated.translation.reply(
+            body, convention=relay.forwarded.convention, created_s=relay.clock.now_ms() // 1000
+        )
+    except Untranslatable as reason:
+        raise _untranslated(relay, str(reason)) from None
+
+
+def _untranslated(relay: Relay, reason: str) -> UpstreamError:
+    """Free the hold of a call whose reply cannot be said in its caller's API; return what it is told."""
+    relay.put(relay.free("upstream_failed", status=502))
+    path = relay.plan.surface.path
+    return UpstreamError(f"The provider's reply cannot be given by {path}: {reason}. Nothing was charged.")
 
 
 def _is_binary(reply: UpstreamReply) -> bool:
@@ -104,7 +133,7 @@ async def _collect(reply: UpstreamReply, bytes_max: int) -> tuple[bytes, bool]:
 
 
 def _json_outcome(relay: Relay, body: bytes) -> Outcome:
-    surface, plan = relay.plan.surface, relay.plan
+    surface, plan = relay.plan.wire, relay.plan
     try:
         usage = surface.read_reply(body, convention=relay.forwarded.convention)
     except ImpossibleUsage as error:

@@ -1,6 +1,7 @@
 """Route: to which upstreams a call may go at all, before their order and health are looked at."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from tokenopen.core.catalog import Catalog, Route
 from tokenopen.core.errors import InvalidRequest, NoUpstreamAvailable
@@ -9,12 +10,24 @@ from tokenopen.upstream.providers import find_provider
 from tokenopen.upstream.surface import CallRequest, Surface
 from tokenopen.upstream.surfaces.offered import SURFACES
 from tokenopen.upstream.surfaces.stored_response import StoredResponseSurface
+from tokenopen.upstream.translation.offered import TRANSLATIONS
+from tokenopen.upstream.translation.translation import Translation
+
+
+class Routing(NamedTuple):
+    """Where a call may go, and how it is translated where none of that speaks its surface."""
+
+    routes: Sequence[Route]
+    translation: Translation | None
 
 
 def find_routes(
     catalog: Catalog, model: str, surface: Surface, request: CallRequest, referred: Referred
-) -> Sequence[Route]:
+) -> Routing:
     """Return where a call may go: the providers that speak its surface; only one holds what it refers to.
+
+    A call is translated only where no provider of the model speaks its surface, whatever their health and
+    priority: the same request is never refused today for what it says and taken tomorrow.
 
     Refuses InvalidRequest where no provider of the model speaks the surface, NoUpstreamAvailable where the
     upstream that holds what the call refers to is not connected any more, and NotFound where every provider
@@ -35,13 +48,18 @@ def find_routes(
         if not routes:
             raise unknown_reference(referred.unknown)
     speaking = [route for route in routes if speaks(route, surface)]
-    if not speaking:
-        raise InvalidRequest(
-            f"Model {model} cannot be called by {surface.method} {surface.path}. It can be called by: "
-            f"{', '.join(_paths(routes))}.",
-            param="model",
-        )
-    return speaking
+    if speaking:
+        return Routing(speaking, None)
+    for translation in TRANSLATIONS:
+        if translation.spoken == surface.name:
+            speaking = [route for route in routes if speaks(route, translation.wire)]
+            if speaking:
+                return Routing(speaking, translation)
+    raise InvalidRequest(
+        f"Model {model} cannot be called by {surface.method} {surface.path}. It can be called by: "
+        f"{', '.join(_paths(routes))}.",
+        param="model",
+    )
 
 
 def speaks(route: Route, surface: Surface) -> bool:
@@ -57,4 +75,6 @@ def _keeps(route: Route) -> bool:
 def _paths(routes: Sequence[Route]) -> Sequence[str]:
     """Return the paths by which the providers of some routes can be called for a price."""
     charged = [surface for surface in SURFACES if not surface.is_free]
-    return sorted({surface.path for surface in charged if any(speaks(route, surface) for route in routes)})
+    spoken = {surface.name for surface in charged if any(speaks(route, surface) for route in routes)}
+    spoken |= {translation.spoken for translation in TRANSLATIONS if translation.wire.name in spoken}
+    return sorted({surface.path for surface in charged if surface.name in spoken})

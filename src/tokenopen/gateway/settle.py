@@ -30,8 +30,9 @@ _encoder = msgspec.json.Encoder()
 
 
 def encode_attempts(attempts: Sequence[Attempt]) -> str | None:
-    """Return the tries as JSON; None where the first one gave the reply, which the call's row says anyway."""
-    if len(attempts) == 1 and attempts[0].result == "200":
+    """Return the tries as JSON; None where the first one gave the reply as it was asked for, which the call's
+    row says anyway."""
+    if len(attempts) == 1 and attempts[0].result == "200" and attempts[0].translated_to is None:
         return None
     return _encoder.encode(attempts).decode() if attempts else None
 

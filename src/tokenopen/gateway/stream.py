@@ -23,6 +23,7 @@ from tokenopen.ports.upstream import UpstreamFailure
 from tokenopen.upstream.dialect import failure_from
 from tokenopen.upstream.sse import EventTooLarge
 from tokenopen.upstream.surface import StreamReader
+from tokenopen.upstream.translation.translation import Untranslatable
 
 KEEPALIVE: Final = b": keepalive\n\n"
 KEEPALIVE_EVERY_S: Final = 10
@@ -32,7 +33,10 @@ KEEPALIVES_MAX: Final = 6
 async def relay_stream(relay: Relay, connection: Connection) -> None:
     """Pass a stream on and settle it. Raises UpstreamError where it broke off before anything was sent."""
     plan, forwarded = relay.plan, relay.forwarded
-    reader = plan.surface.stream_reader(plan.request, convention=forwarded.convention)
+    reader = plan.wire.stream_reader(plan.request, convention=forwarded.convention)
+    if plan.translated is not None:
+        translation, asked = plan.translated.translation, plan.translated.asked
+        reader = translation.stream_reader(reader, asked, created_s=relay.clock.now_ms() // 1000)
     passage = _Passage(relay, connection, reader)
     end_reason = await passage.run()
     outcome = replace(passage.outcome(end_reason), created_ids=reader.created_ids)
@@ -82,12 +86,12 @@ class _Passage:
                     if self._reader.whole:
                         break
                     data = await reply.read()
+            self._reader.end()
         except ClientLeft:
             return self._left()
-        except (UpstreamFailure, EventTooLarge):
+        except (UpstreamFailure, EventTooLarge, Untranslatable):
             self._relay.forwarded.note_broken()
             return "upstream_broke_off"
-        self._reader.end()
         return self._left() if self._connection.gone else "completed"
 
     def _left(self) -> EndReason:
@@ -150,7 +154,7 @@ class _Passage:
         relay = self._relay
         if delivered == 0:
             return relay.free("upstream_failed" if end_reason != "client_left" else end_reason, status=502)
-        estimate = relay.plan.surface.estimate_stream(relay.plan.request, content_events=delivered)
+        estimate = relay.plan.wire.estimate_stream(relay.plan.request, content_events=delivered)
         return relay.charged(estimate, end_reason)
 
 

@@ -174,7 +174,8 @@ _ROWS: Final = (
         base_url="https://api.anthropic.com/v1",
         credential_variable="ANTHROPIC_API_KEY",
         convention=_INSIDE,
-        surfaces=_MESSAGES | _CHAT,
+        # Its endpoint in OpenAI's shape leaves out in silence what it does not know: chat is translated.
+        surfaces=_MESSAGES,
         home="/v1",
         main_dialect=ANTHROPIC,
     ),
