@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup assets demo test test-fast test-postgresql trial-crash trial-cluster trial-limits trial-streams trial-clients trial-postgresql-versions bench-cluster check format lock clean
+.PHONY: help setup assets demo test test-fast test-postgresql trial-crash trial-cluster trial-limits trial-streams trial-clients trial-postgresql-versions trial-api bench-cluster check format lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 20
 
@@ -73,6 +73,9 @@ trial-clients: $(VENV)/.dev ## google-genai, LangChain, LiteLLM and the openai n
 
 trial-postgresql-versions: $(VENV)/.dev ## contract suite and exactness tests on PostgreSQL 15 (Debian's), 16 and 18; VERSIONS="16 18"
 	$(BIN)/python -m trials.postgresql_versions $(VERSIONS)
+
+trial-api: $(VENV)/.dev ## ask the control API EXAMPLES=200 made-up requests for each operation; no 5xx, every answer as documented
+	SCHEMA_EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/python -m pytest tests/e2e/test_control_api.py --timeout 3600
 
 bench-cluster: $(VENV)/.dev ## calls/s, batch size and CPU a call of one hot account on PostgreSQL; ARGS="--seconds 10 --sync"
 	$(BIN)/python -m trials.bench_cluster $(ARGS)

@@ -100,6 +100,8 @@ def test_what_names_no_instant_is_refused(text: object) -> None:
 def test_milliseconds_are_shown_only_where_there_are_any() -> None:
     assert format_instant(1_796_083_200_000) == "2026-12-01T00:00:00Z"
     assert format_instant(1_796_083_200_007) == "2026-12-01T00:00:00.007Z"
+    # RFC 3339, 5.6: four digits of the year, whichever it is.
+    assert format_instant(-46_899_907_200_000) == "0483-10-20T00:00:00Z"
 
 
 class _Patch(PatchBody):

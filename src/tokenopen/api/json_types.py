@@ -70,7 +70,8 @@ def parse_instant(value: object) -> int:
 def format_instant(at_ms: int) -> str:
     """Return an instant as RFC 3339 in UTC, with milliseconds only where it has any."""
     seconds, milliseconds = divmod(at_ms, 1000)
-    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    # Not strftime, which writes a year before 1000 with fewer than four digits.
+    text = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
     return f"{text}.{milliseconds:03d}Z" if milliseconds else f"{text}Z"
 
 
