@@ -127,6 +127,9 @@ class _Passage:
         if end_reason == "upstream_broke_off" and not self.started:
             # The caller is answered 5xx, which is never charged, whatever had been reported.
             return relay.free("upstream_failed", status=502)
+        if reader.failed and end_reason == "completed":
+            # The provider has said itself, in an event, that it broke off; the caller has read that.
+            end_reason = "upstream_broke_off"
         if end_reason != "completed":
             return self._interrupted(end_reason)
         if reader.usage is not None:
