@@ -61,6 +61,15 @@ HOSTILE_HOSTS = """
     127\u30020\u30020\u30021 127\uff0e0\uff0e0\uff0e1 loc\u00adalhost
     \u24db\u24de\u24d2\u24d0\u24db\u24d7\u24de\u24e2\u24e3
     """
+# Names by which clouds and clusters offer credentials, and public names that stand for private addresses.
+METADATA_NAMES = """
+    metadata metadata.google.internal metadata.google.internal. METADATA.GOOGLE.INTERNAL metadata.goog
+    instance-data instance-data.ec2.internal metadata.azure.internal metadata.packet.net
+    metadata.tencentyun.com
+    kubernetes.default.svc kubernetes.default.svc.cluster.local host.docker.internal gateway.docker.internal
+    consul.service.consul vault.service.consul redis postgres 127.0.0.1.nip.io 127-0-0-1.sslip.io
+    169.254.169.254.nip.io localtest.me lvh.me spoofed.burpcollaborator.net 1ynrnhl.xip.io
+    """
 WITH_SPACE = ("127.0.0.1 ", " 127.0.0.1", "127.0.0.1\t", "127.0.0.1\n", "127.0.0.1\r\n", "127.0\t.0.1")
 HOSTILE_URLS = """
     http:127.0.0.1:PORT http:/127.0.0.1:PORT http:\\\\127.0.0.1:PORT http:///127.0.0.1:PORT
@@ -79,6 +88,10 @@ def notations(*numbers: int) -> Iterator[str]:
 def hostile_urls(port: int) -> set[str]:
     hosts = [
         *HOSTILE_HOSTS.split(),
+        *METADATA_NAMES.split(),
+        *(f"[{address}]" if ":" in address else address for address in NOT_PUBLIC),
+        *notations(169, 254, 169, 254),
+        *notations(0xA9FEA9FE),
         *WITH_SPACE,
         *notations(127, 0, 0, 1),
         *notations(127, 0, 1),
@@ -97,7 +110,7 @@ async def test_no_hostile_url_leads_to_a_connection(
     NameServer(["127.0.0.1"]).serve(monkeypatch)
     strict_upstream = Http1Upstream(allowed_networks=())
     urls = hostile_urls(canary.port)
-    assert len(urls) >= 200
+    assert len(urls) >= 350
     for url in urls:
         with pytest.raises((ValueError, AddressForbidden)):
             await strict_upstream.send(a_request(url))
