@@ -20,17 +20,25 @@ from tokenopen.api.json_types import (
 from tokenopen.api.services import CurrentServices
 from tokenopen.control import upstream as control
 from tokenopen.control.services import Services
-from tokenopen.control.upstream import Sealing, UpstreamRecord
+from tokenopen.control.upstream import (
+    BASE_URL_LENGTH_MAX,
+    PRIORITY_MAX,
+    TIMEOUT_MS_MAX,
+    TIMEOUT_MS_MIN,
+    WEIGHT_MAX,
+    Sealing,
+    UpstreamRecord,
+)
 from tokenopen.control.upstream_probe import AvailableModel, Probe, match_available, probe_upstream
 from tokenopen.storage.model import ListedState, list_model_states
 
 router = APIRouter(tags=["upstreams"])
 
-TimeoutMs = Annotated[int, Field(ge=100, le=3_600_000)]
-Priority = Annotated[int, Field(ge=0, le=1_000)]
-Weight = Annotated[int, Field(ge=1, le=1_000)]
+TimeoutMs = Annotated[int, Field(ge=TIMEOUT_MS_MIN, le=TIMEOUT_MS_MAX)]
+Priority = Annotated[int, Field(ge=0, le=PRIORITY_MAX)]
+Weight = Annotated[int, Field(ge=1, le=WEIGHT_MAX)]
 Credential = Annotated[str, Field(min_length=1, max_length=4_096, json_schema_extra={"writeOnly": True})]
-BaseUrl = Annotated[str, Field(min_length=1, max_length=2_000)]
+BaseUrl = Annotated[str, Field(min_length=1, max_length=BASE_URL_LENGTH_MAX)]
 
 
 class UpstreamIn(PatchBody):

@@ -27,6 +27,11 @@ from tokenopen.upstream.providers import PROVIDERS
 Row = Mapping[str, Any]
 
 MODELS_MAX: Final = 5_000
+TIMEOUT_MS_MIN: Final = 100
+TIMEOUT_MS_MAX: Final = 3_600_000
+PRIORITY_MAX: Final = 1_000
+WEIGHT_MAX: Final = 1_000
+BASE_URL_LENGTH_MAX: Final = 2_000
 _CREDENTIAL: Final = re.compile(r"[!-~]{1,4096}", re.ASCII)
 _UPSTREAM_MODEL: Final = re.compile(r"[!-~]{1,200}", re.ASCII)
 # Of a shorter credential four characters would give away too much.
@@ -94,6 +99,11 @@ class UpstreamRecord:
     created_at_ms: int
     updated_at_ms: int
 
+    @property
+    def version(self) -> str:
+        """What a change of the upstream makes another."""
+        return str(self.updated_at_ms)
+
 
 def _record(row: Row, models: Mapping[str, str], states: Mapping[str, ListedState]) -> UpstreamRecord:
     return UpstreamRecord(
@@ -102,13 +112,14 @@ def _record(row: Row, models: Mapping[str, str], states: Mapping[str, ListedStat
         priority=row["priority"],
         weight=row["weight"],
         models=models,
-        warnings=[*_warn_of_origin(row["base_url"]), *_warn_of_models(models, states)],
+        warnings=[*warn_of_origin(row["base_url"]), *_warn_of_models(models, states)],
         created_at_ms=row["created_at_ms"],
         updated_at_ms=row["updated_at_ms"],
     )
 
 
-def _warn_of_origin(base_url: str) -> Sequence[str]:
+def warn_of_origin(base_url: str) -> Sequence[str]:
+    """Say what is wrong with where an upstream is, if anything is."""
     origin = parse_origin(base_url)
     if origin.scheme == "https" or origin.address is not None:
         return ()
@@ -180,19 +191,51 @@ async def create_upstream(
     return await find_upstream(tx, actor, upstream_id)
 
 
+async def change_models(
+    tx: Transaction,
+    actor: Actor,
+    upstream_id: str,
+    *,
+    add: Mapping[str, str],
+    remove: Sequence[str] = (),
+    sealing: Sealing,
+) -> UpstreamRecord:
+    """Have an upstream carry some models more, others no more; what else it carries stays.
+
+    Refuses NotFound and InvalidRequest.
+    """
+    actor.require_administrator()
+    await lock_catalog(tx)
+    await _find(tx, upstream_id)
+    mapped = (await statements.list_routes(tx, [upstream_id])).get(upstream_id, {})
+    models = {name: there for name, there in mapped.items() if name not in remove} | dict(add)
+    return await update_upstream(tx, actor, upstream_id, {"models": models}, sealing=sealing)
+
+
 async def update_upstream(
-    tx: Transaction, actor: Actor, upstream_id: str, changes: UpstreamChanges, *, sealing: Sealing
+    tx: Transaction,
+    actor: Actor,
+    upstream_id: str,
+    changes: UpstreamChanges,
+    *,
+    sealing: Sealing,
+    based_on: str | None = None,
 ) -> UpstreamRecord:
     """Change an upstream; a map of models replaces the one there is.
 
-    Refuses NotFound, InvalidRequest (also for a base URL of another origin without the credential for it),
-    and Conflict where the name is taken.
+    ``based_on`` is the version of the upstream that the changes were made to. Refuses NotFound,
+    InvalidRequest (also for a base URL of another origin without the credential for it), and Conflict where
+    the name is taken or the upstream is at another version.
     """
     actor.require_administrator()
     if "credential" in changes:
         actor.require_recent_password(tx.now_ms)
     await lock_catalog(tx)
     row = await _find(tx, upstream_id)
+    if based_on is not None and based_on != str(row["updated_at_ms"]):
+        raise Conflict(
+            f"Upstream {row['name']} has changed since. Read it anew and try again.", param="version"
+        )
     models_before = (await statements.list_routes(tx, [upstream_id])).get(upstream_id, {})
     values = await _values(tx, changes, row, sealing)
     models = _check_models(changes["models"]) if "models" in changes else models_before

@@ -165,7 +165,7 @@ def match_available(
         raise UpstreamError(probe.error)
     found = []
     for name in probe.models:
-        model = _public_name(name, states)
+        model = find_public_name(name, states)
         found.append(
             AvailableModel(
                 upstream_model=name,
@@ -177,7 +177,12 @@ def match_available(
     return found
 
 
-def _public_name(upstream_model: str, states: Mapping[str, ListedState]) -> str | None:
+def suggest_public_name(upstream_model: str, states: Mapping[str, ListedState]) -> str:
+    """Return the name under which callers would look for a provider's model: the one here, else its own."""
+    return find_public_name(upstream_model, states) or upstream_model.rsplit("/", 1)[-1]
+
+
+def find_public_name(upstream_model: str, states: Mapping[str, ListedState]) -> str | None:
     """Return the model here that a provider's name stands for: the same name, or what follows its last slash.
 
     Gemini lists ``models/gemini-...``, resellers ``maker/model``.

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import delete, insert, select, update
 
 from tokenopen.ports.storage import Transaction
-from tokenopen.storage.schema import routes, upstreams
+from tokenopen.storage.schema import calls, routes, upstreams
 
 Row = Mapping[str, Any]
 
@@ -67,6 +67,12 @@ async def replace_routes(tx: Transaction, upstream_id: str, models: Mapping[str,
                 ]
             )
         )
+
+
+async def list_recent_calls(tx: Transaction, *, limit: int) -> Sequence[Row]:
+    """Return which upstreams the last calls were sent to, and what came of it; the newest first."""
+    columns = (calls.c.upstream_id, calls.c.attempts, calls.c.end_reason, calls.c.resolved_at_ms)
+    return await tx.fetch_all(select(*columns).order_by(calls.c.id.desc()).limit(limit))
 
 
 async def list_upstream_names(tx: Transaction, upstream_ids: Sequence[str]) -> Mapping[str, str]:
