@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Boolean, ColumnElement, Subquery, and_, func, literal_column, select, true
+from sqlalchemy import ColumnElement, Subquery, and_, func, select, true
 
 from tokenopen.core.identifier import first_id
 from tokenopen.ports.storage import Transaction
 from tokenopen.storage.call import select_with_names
-from tokenopen.storage.keyset import Stretch
+from tokenopen.storage.keyset import Stretch, as_indexed
 from tokenopen.storage.schema import calls
 from tokenopen.storage.schema_base import FLAGGED, HELD, NOT_CHARGED, NOT_COVERED
 
@@ -105,11 +105,6 @@ def _tests(wanted: CallFilter) -> dict[str, ColumnElement[bool]]:
     return tests
 
 
-def _same(condition: str) -> ColumnElement[bool]:
-    """Return a partial index's condition as the index has it, so that SQLite knows it again."""
-    return literal_column(condition, Boolean)
-
-
 def plan_search(wanted: CallFilter, before_id: str | None) -> Plan:
     """Choose the index: of what is rare first, then of what bounds the rows best."""
     if wanted.state == "held":
@@ -121,12 +116,12 @@ def plan_search(wanted: CallFilter, before_id: str | None) -> Plan:
     prefix: list[tuple[Any, Any]] = account
     always: list[ColumnElement[bool]] = []
     if wanted.state in ("voided", "expired"):
-        prefix, always = [*account, (calls.c.state, wanted.state)], [_same(NOT_CHARGED)]
+        prefix, always = [*account, (calls.c.state, wanted.state)], [as_indexed(NOT_CHARGED)]
         carried.add("state")
     elif wanted.flagged:
-        prefix, always, carried = [], [_same(FLAGGED)], {"flagged"}
+        prefix, always, carried = [], [as_indexed(FLAGGED)], {"flagged"}
     elif wanted.absorbed:
-        prefix, always, carried = [], [_same(NOT_COVERED)], {"absorbed"}
+        prefix, always, carried = [], [as_indexed(NOT_COVERED)], {"absorbed"}
     elif wanted.key_id is not None:
         prefix, carried = [(calls.c.key_id, wanted.key_id)], {"key_id"}
     elif not account and wanted.model is not None:
@@ -147,7 +142,7 @@ def _plan_held(wanted: CallFilter, before_id: str | None) -> Plan:
     tests = _tests(wanted)
     del tests["state"]
     return Plan(
-        where=and_(_same(HELD), call_id >= first, call_id < before),
+        where=and_(as_indexed(HELD), call_id >= first, call_id < before),
         order=[call_id.desc()],
         tried=list(tests.values()),
     )

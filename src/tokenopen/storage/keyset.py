@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, UnaryExpression, and_, true, tuple_
+from sqlalchemy import ColumnElement, UnaryExpression, and_, literal_column, true, tuple_
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +43,14 @@ class Stretch:
     def order(self) -> list[UnaryExpression[Any]]:
         """Return the order of the index, backwards."""
         return [*(column.desc() for column, _ in self.prefix), self.by.desc()]
+
+
+def as_indexed(condition: str) -> ColumnElement[bool]:
+    """Return a partial index's condition in the index's own words, so that SQLite knows it again.
+
+    It has no type: SQLAlchemy would compare a Boolean with 1 there, and no index is of that.
+    """
+    return literal_column(condition)
 
 
 def _row(members: Sequence[Any]) -> Any:

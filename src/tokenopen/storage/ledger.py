@@ -4,13 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
-    Boolean,
     ColumnElement,
     ScalarSelect,
     Select,
     and_,
     insert,
-    literal_column,
     or_,
     select,
     update,
@@ -19,7 +17,7 @@ from sqlalchemy import (
 from tokenopen.core.identifier import charge_entry_id
 from tokenopen.core.ledger import AccountBook, LedgerEntry
 from tokenopen.ports.storage import Transaction
-from tokenopen.storage.keyset import Stretch
+from tokenopen.storage.keyset import Stretch, as_indexed
 from tokenopen.storage.schema import accounts, calls, ledger_entries
 from tokenopen.storage.schema_base import NOT_A_CHARGE
 
@@ -122,16 +120,11 @@ def _stretch(account_id: str | None, kind: str | None, before: str | None) -> St
         prefix.append((_entry.account_id, account_id))
     if kind is not None and kind != "charge":
         prefix.append((_entry.kind, kind))
-        always.append(_not_a_charge())
+        always.append(as_indexed(NOT_A_CHARGE))
     if account_id is None:
         return Stretch(by=_entry.id, prefix=prefix, always=always, before=before)
     number = None if before is None else _number_of(account_id, before)
     return Stretch(by=_entry.number, prefix=prefix, always=always, before=number)
-
-
-def _not_a_charge() -> ColumnElement[bool]:
-    """Return a partial index's condition as the index has it, so that SQLite knows it again."""
-    return literal_column(NOT_A_CHARGE, Boolean)
 
 
 async def list_entries(
@@ -155,7 +148,7 @@ async def list_entries(
         order = stretch.order()
     else:
         # A call has one charge, whose id is made of its own, and few entries besides.
-        others = and_(_not_a_charge(), _entry.call_id == call_id)
+        others = and_(as_indexed(NOT_A_CHARGE), _entry.call_id == call_id)
         conditions.append(or_(_entry.id == charge_entry_id(call_id), others))
         if account_id is not None:
             conditions.append(_entry.account_id == account_id)

@@ -25,7 +25,14 @@ from tokenopen.web import format as as_text
 from tokenopen.web.csv_file import csv_file
 from tokenopen.web.render import render
 from tokenopen.web.time_range import RANGES, day_begins_ms, read_time_range
-from tokenopen.web.usage_chart import NAMED_MAX, label_text, refused_chart, time_axis, usage_chart
+from tokenopen.web.usage_chart import (
+    MEASURES,
+    label_text,
+    refused_chart,
+    sum_by_label,
+    time_axis,
+    usage_chart,
+)
 from tokenopen.web.viewer import CurrentServices, CurrentViewer, CurrentVisit, Visit
 
 router = APIRouter()
@@ -34,6 +41,8 @@ By = Literal["model", "key", "group"]
 
 USAGE_RANGES: Final = ("24h", "7d", "30d", "90d")
 RANGE_DEFAULT: Final = "30d"
+# How many models, keys or groups the table tells apart; the rest are one line.
+LABELS_SHOWN: Final = 200
 BYS: Final[tuple[By, ...]] = ("model", "key", "group")
 _DAY_MS: Final = 24 * 3_600_000
 # Up to so much is shown by the hour.
@@ -86,29 +95,23 @@ async def show_usage(
     query = read_usage_query(request.query_params, now_ms=visit.now_ms, zone=visit.zone)
     account_id, text = viewer.actor.account_id, visit.text
     async with services.storage.read() as tx:
-        sums = await sum_usage(
-            tx, account_id=account_id, period=query.period, wanted=UsageWanted(group_by=query.by)
-        )
-        lines = await sum_usage(
+        # Summed once: the table's totals are added up from what the charts are drawn from.
+        report = await sum_usage(
             tx,
             account_id=account_id,
             period=query.period,
-            wanted=UsageWanted(group_by=query.by, interval=query.interval, lines=NAMED_MAX),
+            wanted=UsageWanted(group_by=query.by, interval=query.interval, lines=LABELS_SHOWN),
         )
         refused = await count_refused(tx, account_id=account_id, period=query.period, interval=query.interval)
-    axis = time_axis(lines.from_ms, lines.until_ms, query.interval, visit.zone)
+    axis = time_axis(report.from_ms, report.until_ms, query.interval, visit.zone)
     return render(
         request,
         "usage/usage.html",
         usage_query=query,
         choices=_choices(visit),
-        total=sums.total,
-        sums=sorted(sums.sums, key=lambda each: (each.label is None, -each.charge, -each.calls)),
-        charts=[
-            usage_chart(lines, "spend", axis, text),
-            usage_chart(lines, "calls", axis, text),
-            usage_chart(lines, "tokens", axis, text),
-        ],
+        total=report.total,
+        sums=sum_by_label(report),
+        charts=[usage_chart(report, measure, axis, text) for measure in MEASURES],
         refused_chart=refused_chart(refused, axis, text),
         refused=_refused_by_code(refused),
     )

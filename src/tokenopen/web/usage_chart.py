@@ -3,8 +3,8 @@
 import datetime
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from dataclasses import dataclass, replace
+from typing import Final, Literal, get_args
 from zoneinfo import ZoneInfo
 
 from tokenopen.control.refused_call import RefusedSum
@@ -17,6 +17,7 @@ from tokenopen.web.text import Catalogue
 from tokenopen.web.time_range import day_begins_ms
 
 Measure = Literal["spend", "calls", "tokens"]
+MEASURES: Final[tuple[Measure, ...]] = get_args(Measure)
 
 # One colour is left for all others together.
 NAMED_MAX: Final = 4
@@ -61,17 +62,40 @@ def label_text(each: UsageSum, text: Catalogue) -> str:
     return text("usage.others") if each.label is None else each.name or each.label
 
 
+def sum_by_label(report: UsageReport) -> Sequence[UsageSum]:
+    """Return what a report that was summed with an interval comes to over all its time, the dearest first."""
+    totals: dict[str | None, UsageSum] = {}
+    for each in report.sums:
+        so_far = totals.get(each.label)
+        totals[each.label] = replace(each, at=None) if so_far is None else _added(so_far, each)
+    return sorted(totals.values(), key=lambda each: (each.label is None, -each.charge, -each.calls))
+
+
+def _added(first: UsageSum, second: UsageSum) -> UsageSum:
+    return replace(
+        first,
+        calls=first.calls + second.calls,
+        input_units=first.input_units + second.input_units,
+        output_units=first.output_units + second.output_units,
+        charge=Nanocredits(first.charge + second.charge),
+        absorbed=Nanocredits(first.absorbed + second.absorbed),
+    )
+
+
 def usage_chart(report: UsageReport, measure: Measure, axis: TimeAxis, text: Catalogue) -> Chart:
-    """Return the chart of a report that was summed with an interval."""
+    """Return the chart of a report that was summed with an interval.
+
+    The dearest labels have a colour of their own, the same in every chart; all others together have the last.
+    """
     amount_of = _AMOUNTS[measure]
-    names = {each.label: label_text(each, text) for each in report.sums}
-    totals: Counter[str | None] = Counter()
+    sums = sum_by_label(report)
+    names: dict[str | None, str] = {each.label: label_text(each, text) for each in sums[:NAMED_MAX]}
+    if len(sums) > len(names):
+        names[None] = text("usage.others")
     amounts: Counter[tuple[Time | None, str | None]] = Counter()
     for each in report.sums:
-        totals[each.label] += each.charge
-        amounts[each.at, each.label] += amount_of(each)
-    # The dearest first, whatever is measured, so that a label has one colour in every chart; the rest last.
-    labels = sorted(totals, key=lambda label: (label is None, -totals[label], names[label]))
+        amounts[each.at, each.label if each.label in names else None] += amount_of(each)
+    labels = list(names)
     return draw_chart(
         axis.heads,
         [Series(name=names[label], amounts=[amounts[at, label] for at in axis.times]) for label in labels],
