@@ -22,6 +22,7 @@ from tokenopen.control.actor import Actor
 from tokenopen.control.api_key import Narrowing, create_api_key
 from tokenopen.control.management_key import create_management_key
 from tokenopen.control.session import list_sessions
+from tokenopen.control.upgrade_request import create_upgrade_request
 from tokenopen.core.session import form_token_of
 from tokenopen.core.site import SAFE_METHODS
 from tokenopen.ports.storage import Storage
@@ -65,6 +66,11 @@ ACCESS: Final[Mapping[Route, Access]] = {
     ("POST", "/keys/{key_id}/off"): "users",
     ("POST", "/keys/{key_id}/rotate"): "users",
     ("POST", "/keys/{key_id}/revoke"): "users",
+    ("GET", "/groups"): "users",
+    ("GET", "/upgrade"): "users",
+    ("POST", "/upgrade"): "users",
+    ("POST", "/upgrade/{request_id}/withdraw"): "users",
+    ("POST", "/upgrade/{request_id}/keys"): "users",
     ("GET", "/calls"): "users",
     ("GET", "/calls/refused"): "users",
     ("GET", "/calls/find"): "users",
@@ -194,6 +200,12 @@ async def _own_api_key(storage: Storage, owner: Actor) -> Mapping[str, str]:
     return {"key_id": view.key.id}
 
 
+async def _own_upgrade_request(storage: Storage, owner: Actor) -> Mapping[str, str]:
+    async with storage.write() as tx:
+        request = await create_upgrade_request(tx, owner, group="vip", reason="more")
+    return {"request_id": request.id}
+
+
 # What a path names that is one user's own, and how the user comes to have it.
 OWNED: Final[Mapping[Route, Own]] = {
     ("POST", "/profile/sessions/{session_id}/revoke"): _own_session,
@@ -205,6 +217,8 @@ OWNED: Final[Mapping[Route, Own]] = {
     ("POST", "/keys/{key_id}/off"): _own_api_key,
     ("POST", "/keys/{key_id}/rotate"): _own_api_key,
     ("POST", "/keys/{key_id}/revoke"): _own_api_key,
+    ("POST", "/upgrade/{request_id}/withdraw"): _own_upgrade_request,
+    ("POST", "/upgrade/{request_id}/keys"): _own_upgrade_request,
     ("GET", "/calls/{call_id}"): _own_call,
 }
 

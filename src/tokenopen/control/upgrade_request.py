@@ -111,11 +111,30 @@ async def list_upgrade_requests(
     return cut_page(requests, page, cursor_of=lambda request: request.id)
 
 
-async def cancel_upgrade_request(tx: Transaction, actor: Actor, request_id: str) -> UpgradeRequest:
-    """Take back one's own request. Refuses NotFound, and Conflict where it has been decided."""
+async def _find_mine(tx: Transaction, actor: Actor, request_id: str) -> UpgradeRequest:
     request = await storage.find_upgrade_request(tx, request_id)
     if request is None or request.account_id != actor.account_id:
         raise NotFound(f"There is no upgrade request {request_id}.")
+    return request
+
+
+async def move_keys_to_approved(
+    tx: Transaction, actor: Actor, request_id: str, *, key_ids: Sequence[str]
+) -> UpgradeRequest:
+    """Move keys of one's own to the group that one's request was approved for, all or none; secrets stay.
+
+    Refuses NotFound, GroupNotAvailable where access has ended since, and Conflict without an approval.
+    """
+    request = await _find_mine(tx, actor, request_id)
+    if request.state != "approved":
+        raise Conflict("This request has not been approved, so no key can be moved.", state=request.state)
+    await move_api_keys(tx, actor, account_id=actor.account_id, group=request.group_slug, key_ids=key_ids)
+    return request
+
+
+async def cancel_upgrade_request(tx: Transaction, actor: Actor, request_id: str) -> UpgradeRequest:
+    """Take back one's own request. Refuses NotFound, and Conflict where it has been decided."""
+    await _find_mine(tx, actor, request_id)
     return await _decide(tx, actor, request_id, state="cancelled", answer=None)
 
 

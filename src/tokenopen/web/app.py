@@ -32,12 +32,14 @@ from tokenopen.web import (
     api_key,
     call,
     credit,
+    group_terms,
     guide,
     home,
     profile,
     sign_in,
     sign_up,
     try_it,
+    upgrade_request,
     usage,
 )
 from tokenopen.web.error_page import add_error_pages
@@ -51,6 +53,8 @@ from tokenopen.web.visit import Visits
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     home.router,
     api_key.router,
+    group_terms.router,
+    upgrade_request.router,
     sign_in.router,
     sign_up.router,
     profile.router,
