@@ -56,6 +56,7 @@ ACCESS: Final[Mapping[Route, Access]] = {
     ("GET", "/profile/management-keys/new"): "users",
     ("POST", "/profile/management-keys"): "users",
     ("POST", "/profile/management-keys/{key_id}/revoke"): "users",
+    ("GET", "/home"): "users",
     ("GET", "/keys"): "users",
     ("POST", "/keys"): "users",
     ("GET", "/keys/new"): "users",

@@ -1,9 +1,12 @@
-"""The start page: where a browser goes that was given nothing but the address."""
+"""The start page, which leads a browser on that was given nothing but the address, and a user's home."""
 
 from fastapi import APIRouter, Request, Response
 
+from tokenopen.control.summary import read_summary
 from tokenopen.web.flash import redirect
-from tokenopen.web.viewer import find_visit
+from tokenopen.web.guide_value import support_link
+from tokenopen.web.render import render
+from tokenopen.web.viewer import CurrentServices, CurrentViewer, CurrentVisit, find_visit
 
 router = APIRouter()
 
@@ -11,5 +14,25 @@ router = APIRouter()
 @router.get("/")
 async def find_start(request: Request) -> Response:
     """Lead users to their home, and everybody else to the guide."""
-    known = find_visit(request).viewer is not None and "/home" in request.app.state.paths
-    return redirect("/home" if known else "/guide")
+    return redirect("/guide" if find_visit(request).viewer is None else "/home")
+
+
+@router.get("/home")
+async def show_home(
+    request: Request, services: CurrentServices, viewer: CurrentViewer, visit: CurrentVisit
+) -> Response:
+    """One's credit, spend and limits at a glance, what was refused, and what a newcomer does first."""
+    async with services.storage.read() as tx:
+        summary = await read_summary(tx, viewer.actor)
+    contact = visit.platform.support_contact if visit.platform else ""
+    return render(
+        request,
+        "home/home.html",
+        summary=summary,
+        steps=[
+            ("credit", summary.user.available > 0 or summary.last_charged is not None),
+            ("key", bool(summary.groups)),
+            ("call", summary.last_charged is not None),
+        ],
+        support=support_link(contact or visit.text("guide.no_contact")).html,
+    )
