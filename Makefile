@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup assets demo test test-fast test-postgresql trial-crash trial-cluster trial-limits trial-streams trial-clients trial-postgresql-versions trial-api bench-cluster check format lock clean
+.PHONY: help setup assets demo test test-fast test-postgresql trial-crash trial-cluster trial-limits trial-streams trial-clients trial-postgresql-versions mutants trial-api bench-cluster check format lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 20
 
@@ -73,6 +73,9 @@ trial-clients: $(VENV)/.dev ## google-genai, LangChain, LiteLLM and the openai n
 
 trial-postgresql-versions: $(VENV)/.dev ## contract suite and exactness tests on PostgreSQL 15 (Debian's), 16 and 18; VERSIONS="16 18"
 	$(BIN)/python -m trials.postgresql_versions $(VERSIONS)
+
+mutants: $(VENV)/.dev ## plant bugs in a copy, one after the other; the suite has to catch each; WORDS="refund hold"
+	$(BIN)/python -m trials.mutants $(WORDS)
 
 trial-api: $(VENV)/.dev ## ask the control API EXAMPLES=200 made-up requests for each operation; no 5xx, every answer as documented
 	SCHEMA_EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/python -m pytest tests/e2e/test_control_api.py --timeout 3600
