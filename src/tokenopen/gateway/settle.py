@@ -12,7 +12,7 @@ from tokenopen.core.call import CostSource, EndReason, Outcome
 from tokenopen.core.catalog import Prices
 from tokenopen.core.charge import charge_for
 from tokenopen.core.kept_reply import KeptReply
-from tokenopen.core.money import AMOUNT_MAX, Nanocredits
+from tokenopen.core.money import AMOUNT_MAX, Nanocredits, format_amount
 from tokenopen.core.usage import Usage
 from tokenopen.gateway.check import Plan
 from tokenopen.gateway.forward import Attempt, Forwarded
@@ -95,7 +95,7 @@ class Relay:
             return self.void_flagged(UNPRICED_USAGE, f"no price for {counted}")
         due = charge_for(usage, prices, multiplier_ppm=plan.facts.terms.multiplier_ppm)
         if due > AMOUNT_MAX:
-            return self.void_flagged(IMPOSSIBLE_USAGE, f"a charge of {due} nano-credits")
+            return self.void_flagged(IMPOSSIBLE_USAGE, f"a charge of {format_amount(due)} credits")
         # Hosted tools can do that, so it is no reason not to charge; an administrator looks at it.
         beyond = input_units + output_units > plan.context_window
         cost, cost_source = self._cost(usage, prices)

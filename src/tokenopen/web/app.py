@@ -24,6 +24,7 @@ from tokenopen.web import (
     admin_ledger,
     admin_model,
     admin_model_import,
+    admin_overview,
     admin_settings,
     admin_upgrade_request,
     admin_upstream,
@@ -77,6 +78,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     admin_call.router,
     admin_ledger.router,
     admin_settings.router,
+    admin_overview.router,
     admin_audit_log.router,
 )
 
