@@ -143,6 +143,16 @@ async def test_attempts_are_shown_to_users_without_the_upstreams_names(
     assert "ups_" not in page
 
 
+async def test_a_receipt_says_that_a_call_was_translated(till: TillCalls, user_page: Client) -> None:
+    straight, translated = await till.admit(), await till.admit()
+    attempts = '[{"upstream_id": "ups_one", "result": "200", "duration_ms": 80, "translated_to": "messages"}]'
+    await till.settle(straight, {"input": 10})
+    await till.settle(translated, {"input": 10}, attempts=attempts, upstream_id="ups_one")
+    said = "translated to Messages for the provider"
+    assert said not in await _page(user_page, f"/calls/{straight.facts.call_id}")
+    assert said in await _page(user_page, f"/calls/{translated.facts.call_id}")
+
+
 async def test_what_credit_did_not_cover_and_what_was_refunded_stands_below_the_sum(
     till: TillCalls, administrator: Actor, storage: Storage, user_page: Client
 ) -> None:
