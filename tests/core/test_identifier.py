@@ -1,6 +1,7 @@
 """Identifier: carries its kind, sorts by age, does not repeat."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -8,6 +9,7 @@ from tokenopen.core.identifier import Kind, charge_entry_id, new_id
 
 KINDS: list[Kind] = ["usr", "acc", "key", "grp", "etl", "ups", "call", "led"]
 # Crockford's base 32: no i, l, o and u.
+MANY = 3_000
 DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -34,6 +36,16 @@ def test_identifiers_sort_by_the_millisecond_in_which_they_were_made() -> None:
 
 def test_identifiers_of_one_millisecond_do_not_repeat() -> None:
     assert len({new_id("call", 5) for _ in range(5_000)}) == 5_000
+
+
+def test_identifiers_made_by_several_threads_at_once_do_not_repeat() -> None:
+    with ThreadPoolExecutor(4) as threads:
+        made = [done.result() for done in [threads.submit(make_many) for _ in range(4)]]
+    assert len(set().union(*made)) == 4 * MANY
+
+
+def make_many() -> set[str]:
+    return {new_id("call", 5) for _ in range(MANY)}
 
 
 def test_each_call_has_one_charge_entry_id() -> None:

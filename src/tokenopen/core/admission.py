@@ -23,6 +23,7 @@ from tokenopen.core.errors import (
     TpmExceeded,
 )
 from tokenopen.core.estimate import Quote
+from tokenopen.core.frozen import frozen
 from tokenopen.core.kept_reply import AlreadyMade, KeptCall, KeptReply, decide_claim
 from tokenopen.core.ledger import AccountBook, KeyBook, release, reserve, settle
 from tokenopen.core.money import ZERO, Nanocredits, ceil_div
@@ -30,7 +31,7 @@ from tokenopen.core.rate_limit import Day, LimitUse, RateWindow, day_at
 from tokenopen.core.token_window import TokenWindow
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class OpenCall:
     """What a call's row says of its hold and its charge."""
 
@@ -63,7 +64,7 @@ class Books:
     open_calls: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Admission:
     """A call that asks to be admitted, with what it was resolved under."""
 
@@ -79,7 +80,7 @@ class Admission:
     support_contact: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Admitted:
     """The call may go out. ``cap_output_tokens`` is set where the caller named no maximum and credit does
     not cover the model's own."""
@@ -109,7 +110,7 @@ class Lapsed:
 LAPSED: Final = Lapsed()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Resolution:
     """How an admitted call ended.
 
@@ -123,7 +124,7 @@ class Resolution:
     kept: KeptReply | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Resolved:
     """The hold is resolved. ``charge + absorbed`` is the exact price of the usage (invariant I10)."""
 

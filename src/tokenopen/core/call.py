@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from tokenopen.core.frozen import frozen
 from tokenopen.core.money import ZERO, Nanocredits
 from tokenopen.core.terms import Terms
 
@@ -51,7 +52,7 @@ class IdempotencyClaim:
     request_hash: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CallFacts:
     """What is known of a call when it is admitted."""
 
@@ -68,7 +69,7 @@ class CallFacts:
     claim: IdempotencyClaim | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Outcome:
     """How a call ended. ``due`` is the exact charge before credit limits it; 0 unless settled.
 

@@ -7,7 +7,7 @@ the whole price list for calls whose input lies above a bound.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from tokenopen.core.group import Group
@@ -60,6 +60,25 @@ class PriceStep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ceiling:
+    """The dearest classes of one of a revision's price lists, for calls with more input than a bound."""
+
+    above_input_units: int
+    prices: Prices
+    dearest_input: Nanocredits
+    dearest_output: Nanocredits
+
+
+def _ceiling(above_input_units: int, prices: Prices) -> Ceiling:
+    return Ceiling(
+        above_input_units=above_input_units,
+        prices=prices,
+        dearest_input=max(prices.per_million[unit_class] for unit_class in INPUT_CLASSES),
+        dearest_output=max(prices.per_million[unit_class] for unit_class in OUTPUT_CLASSES),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PriceRevision:
     """The prices of one model from an instant on. Never changed once written.
 
@@ -73,6 +92,13 @@ class PriceRevision:
     steps: Sequence[PriceStep]
     effective_from_ms: int
     named: frozenset[str] = frozenset()
+    # Looked at by every call, and the same for ever.
+    ceilings: Sequence[Ceiling] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        ceilings = [_ceiling(-1, self.prices)]
+        ceilings += [_ceiling(step.above_input_units, step.prices) for step in self.steps]
+        object.__setattr__(self, "ceilings", tuple(ceilings))
 
     def find_unpriced(self, needed: Iterable[Sequence[str]]) -> Sequence[str] | None:
         """Return the first of several alternatives of which no class was named, None where each has one."""

@@ -6,12 +6,12 @@ call is a lower bound: on 648 real calls, message-text bytes / 6 lay below the r
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from tokenopen.core.catalog import PriceRevision, Prices
+from tokenopen.core.frozen import frozen
 from tokenopen.core.money import PPM_ONE, UNITS_PER_PRICE, Nanocredits, ceil_div
-from tokenopen.core.usage import INPUT_CLASSES, OUTPUT_CLASSES, Usage, usage_of
+from tokenopen.core.usage import Usage, usage_of
 
 HIDDEN_PROMPT_UNITS: Final = 1_000
 ATTACHMENT_UNITS: Final = 32_000
@@ -21,7 +21,7 @@ MAXIMUM_BYTES: Final = 40
 _DIVISOR: Final = UNITS_PER_PRICE * PPM_ONE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Quote:
     """What a call can cost as a function of its output units, in nano-credits x 10^12.
 
@@ -58,16 +58,12 @@ FREE_QUOTE: Final = Quote(
 )
 
 
-def _dearest(per_million: Mapping[str, Nanocredits], classes: tuple[str, ...]) -> int:
-    return max(per_million[unit_class] for unit_class in classes)
-
-
-def _fixed(prices: Prices, counted_units: Mapping[str, int]) -> int:
+def _fixed(prices: Prices, counted_units: Mapping[str, int] | None) -> int:
     """Return what does not depend on tokens, in nano-credits x 10^6."""
-    counted = sum(
-        prices.per_million.get(unit_class, 0) * units for unit_class, units in counted_units.items()
-    )
-    return counted + prices.per_call * UNITS_PER_PRICE
+    fixed = prices.per_call * UNITS_PER_PRICE
+    if counted_units:
+        fixed += sum(prices.per_million.get(name, 0) * units for name, units in counted_units.items())
+    return fixed
 
 
 def input_bound(*, input_bytes: int, attachments: int, open_ended: bool, context_window: int) -> int:
@@ -94,11 +90,12 @@ def quote_for(
     it is priced. A maximum that the caller names is capped at the model's. Where it names none, the whole of
     the model's own maximum is quoted, with the group's default as the cap to fall back on.
     """
-    reachable: list[Prices] = [revision.prices]
-    reachable += [step.prices for step in revision.steps if input_units > step.above_input_units]
-    dearest_input = max(_dearest(prices.per_million, INPUT_CLASSES) for prices in reachable)
-    dearest_output = max(_dearest(prices.per_million, OUTPUT_CLASSES) for prices in reachable)
-    fixed = max(_fixed(prices, counted_units or {}) for prices in reachable)
+    dearest_input = dearest_output = fixed = 0
+    for ceiling in revision.ceilings:
+        if input_units > ceiling.above_input_units:
+            dearest_input = max(dearest_input, ceiling.dearest_input)
+            dearest_output = max(dearest_output, ceiling.dearest_output)
+            fixed = max(fixed, _fixed(ceiling.prices, counted_units))
     wanted = model_max_output if requested_max_output is None else min(requested_max_output, model_max_output)
     capped = min(default_max_output, model_max_output)
     return Quote(

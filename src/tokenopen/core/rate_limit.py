@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from tokenopen.core.frozen import frozen
 from tokenopen.core.money import ceil_div
 
 SLOTS: Final = 61
@@ -51,7 +52,7 @@ def _day_of_quarter(quarter: int, zone: ZoneInfo) -> Day:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LimitUse:
     """One limit after a call was admitted or refused. Seconds are rounded up."""
 

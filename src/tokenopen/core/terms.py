@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from tokenopen.core.frozen import frozen
 from tokenopen.core.group import (
     LIMIT_NAMES,
     MODEL_PATTERN,
@@ -55,7 +56,7 @@ class Entitlement:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Terms:
     """What applies to one call."""
 

@@ -2,14 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
+
+import msgspec
 
 from tokenopen.core.admission import Admission
 from tokenopen.core.call import CallFacts, IdempotencyClaim
 from tokenopen.core.caller import Caller, find_entitlement, group_is_open, refuse_caller
-from tokenopen.core.catalog import Catalog, Model, PriceRevision, Route
+from tokenopen.core.catalog import Catalog, Model, PriceRevision, Prices, Route
 from tokenopen.core.errors import InvalidRequest, ModelNotAllowed, ModelNotFound
 from tokenopen.core.estimate import FREE_QUOTE, input_bound, quote_for
-from tokenopen.core.terms import allows, resolve_terms
+from tokenopen.core.frozen import frozen
+from tokenopen.core.terms import Terms, allows, resolve_terms
 from tokenopen.gateway.directory import Resolved
 from tokenopen.gateway.reference import NOTHING_REFERRED, Referred
 from tokenopen.gateway.route import find_routes
@@ -30,8 +34,26 @@ class Translated:
     left_out: Sequence[str]
     max_output_tokens: int
 
+# Under which it is noted that the caller may call, from whatever address.
+_PASSED: Final = "passed"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """A model as a caller may call it by one surface: found once, and good for every call that names it."""
+
+    model: str
+    routes: Sequence[Route]
+    translation: Translation | None
+    prices: PriceRevision
+    # Of calls whose input reaches no step, as their records keep it.
+    prices_json: str
+    context_window: int
+    max_output_tokens: int
+    terms: Terms
+
+
+@frozen
 class Plan:
     """A call that may be made: how it is admitted, where it may go, what it is charged by.
 
@@ -43,6 +65,7 @@ class Plan:
     admission: Admission
     routes: Sequence[Route]
     prices: PriceRevision
+    prices_json: str
     context_window: int
     group_slug: str
     read_on_s: int
@@ -59,6 +82,11 @@ class Plan:
     def facts(self) -> CallFacts:
         """What is known of the call when it is admitted."""
         return self.admission.facts
+
+
+def encode_prices(prices: Prices) -> str:
+    """Return a price list as the record of a call that came under it keeps it."""
+    return msgspec.json.encode(prices).decode()
 
 
 def groups_with_model(caller: Caller, catalog: Catalog, model: str, now_ms: int) -> Sequence[str]:
@@ -114,9 +142,43 @@ def find_called_model(resolved: Resolved, request: CallRequest, referred: Referr
 
 def check_caller(resolved: Resolved, address: str) -> None:
     """Raise the refusal of a caller who may not call at all."""
+    if _PASSED in resolved.found:
+        return
     refusal = refuse_caller(resolved.caller, now_ms=resolved.as_of_ms, address=address)
     if refusal is not None:
         raise refusal
+    if resolved.caller.key.allowed_ips is None:
+        resolved.found[_PASSED] = True
+
+
+def find_offer(resolved: Resolved, surface: Surface, request: CallRequest, referred: Referred) -> Offer:
+    """Return the model that a call is made to. Refuses what find_called_model and find_routes refuse."""
+    # What depends on more than the model's name is found out for each call.
+    plain = referred is NOTHING_REFERRED and request.priced_above_units is None
+    offer: Offer | None = resolved.found.get((surface.name, request.model)) if plain else None
+    if offer is not None:
+        return offer
+    caller, now_ms = resolved.caller, resolved.as_of_ms
+    model = find_called_model(resolved, request, referred)
+    routes, translation = find_routes(resolved.catalog, model.name, surface, request, referred)
+    prices = model.price_at(now_ms)
+    # An offered model is complete.
+    assert prices is not None
+    assert model.context_window is not None
+    assert model.max_output_tokens is not None
+    offer = Offer(
+        model=model.name,
+        routes=routes,
+        translation=translation,
+        prices=prices,
+        prices_json=encode_prices(prices.prices),
+        context_window=model.context_window,
+        max_output_tokens=model.max_output_tokens,
+        terms=resolve_terms(caller.group.revision_at(now_ms), caller.entitlement_at(now_ms), model.name),
+    )
+    if plain:
+        resolved.found[surface.name, request.model] = offer
+    return offer
 
 
 def _refuse_unpriced(prices: PriceRevision, request: CallRequest) -> None:
@@ -157,35 +219,29 @@ def plan_call(
 
     ``referred`` is what the call refers to of earlier replies.
     """
-    caller, catalog, now_ms = resolved.caller, resolved.catalog, resolved.as_of_ms
-    model = find_called_model(resolved, request, referred)
-    routes, translation = find_routes(catalog, model.name, surface, request, referred)
-    prices = model.price_at(now_ms)
-    # An offered model is complete.
-    assert prices is not None
-    assert model.context_window is not None
-    assert model.max_output_tokens is not None
+    caller, catalog = resolved.caller, resolved.catalog
+    offer = find_offer(resolved, surface, request, referred)
     translated = None
-    if translation is not None:
-        request, translated = _translate(translation, request, model.max_output_tokens)
-    _refuse_unpriced(prices, request)
-    revision = caller.group.revision_at(now_ms)
-    terms = resolve_terms(revision, caller.entitlement_at(now_ms), model.name)
+    if offer.translation is not None:
+        request, translated = _translate(offer.translation, request, offer.max_output_tokens)
+    _refuse_unpriced(offer.prices, request)
+    policy = caller.group.revision_at(resolved.as_of_ms).policy
+    context_window = offer.context_window * request.prompts
     quote = (
         FREE_QUOTE
         if surface.is_free
         else quote_for(
-            prices,
-            multiplier_ppm=terms.multiplier_ppm,
+            offer.prices,
+            multiplier_ppm=offer.terms.multiplier_ppm,
             input_units=input_bound(
                 input_bytes=request.input_bytes,
                 attachments=request.attachments,
                 open_ended=request.open_ended,
-                context_window=model.context_window * request.prompts,
+                context_window=context_window,
             ),
-            model_max_output=model.max_output_tokens,
+            model_max_output=offer.max_output_tokens,
             requested_max_output=request.max_output_tokens,
-            default_max_output=revision.policy.default_max_output_tokens,
+            default_max_output=policy.default_max_output_tokens,
             choices=request.choices,
             counted_units=request.counted_units,
         )
@@ -198,9 +254,9 @@ def plan_call(
         group_id=caller.group.id,
         surface=surface.name,
         stream=request.stream,
-        model=model.name,
-        price_revision_id=prices.id,
-        terms=terms,
+        model=offer.model,
+        price_revision_id=offer.prices.id,
+        terms=offer.terms,
         claim=claim,
     )
     return Plan(
@@ -217,11 +273,12 @@ def plan_call(
             group_name=caller.group.name,
             support_contact=catalog.platform.support_contact,
         ),
-        routes=routes,
-        prices=prices,
-        context_window=model.context_window * request.prompts,
+        routes=offer.routes,
+        prices=offer.prices,
+        prices_json=offer.prices_json,
+        context_window=context_window,
         group_slug=caller.group.slug,
-        read_on_s=revision.policy.read_on_s,
-        delivered_only=revision.policy.interruption_rule == "delivered_only",
+        read_on_s=policy.read_on_s,
+        delivered_only=policy.interruption_rule == "delivered_only",
         translated=translated,
     )

@@ -6,8 +6,8 @@ gateway after the change was answered.
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from tokenopen.core.admission import Stale
 from tokenopen.core.caller import Caller
@@ -31,6 +31,8 @@ class Resolved:
     catalog: Catalog
     as_of_ms: int
     valid_until_ms: int | None
+    # What was found out under it (gateway/check.py): holding as long, it need not be found out for each call.
+    found: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 class Directory:

@@ -8,7 +8,6 @@ begin alike went (gateway/affinity.py), upstreams in trouble come last (gateway/
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -17,6 +16,7 @@ import structlog
 from tokenopen import __version__
 from tokenopen.core.catalog import Endpoint, Route
 from tokenopen.core.errors import NotFound, NoUpstreamAvailable, Refusal, UpstreamError, UpstreamTimeout
+from tokenopen.core.frozen import frozen
 from tokenopen.gateway.affinity import order_routes
 from tokenopen.gateway.check import Plan
 from tokenopen.gateway.health import Health
@@ -43,7 +43,7 @@ _RETRY_AFTER_S: Final = 5
 _log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Attempt:
     """One try at one upstream, as the call's record keeps it."""
 
@@ -54,7 +54,7 @@ class Attempt:
     translated_to: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Forwarded:
     """A reply has begun: a 200, or a refusal in the provider's own words."""
 

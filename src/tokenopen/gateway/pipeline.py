@@ -18,6 +18,7 @@ import structlog
 from tokenopen.core.admission import Admitted, Lapsed, Resolution, Stale
 from tokenopen.core.call import EndReason, IdempotencyClaim
 from tokenopen.core.errors import CallStillRunning, Refusal, StorageUnavailable
+from tokenopen.core.frozen import frozen
 from tokenopen.core.kept_reply import AlreadyMade, read_claim
 from tokenopen.gateway.check import Plan, check_caller, plan_call
 from tokenopen.gateway.connection import ClientLeft, Connection
@@ -58,7 +59,7 @@ class Gateway:
     meter: Meter = field(default_factory=Meter)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class IncomingCall:
     """A call as it came: an API, a well-formed key's keyed hash, a body and what was said beside it."""
 

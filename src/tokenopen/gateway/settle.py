@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -11,10 +10,11 @@ from tokenopen.core.admission import Resolution
 from tokenopen.core.call import CostSource, EndReason, Outcome
 from tokenopen.core.catalog import Prices
 from tokenopen.core.charge import charge_for
+from tokenopen.core.frozen import frozen
 from tokenopen.core.kept_reply import KeptReply
 from tokenopen.core.money import AMOUNT_MAX, Nanocredits, format_amount
 from tokenopen.core.usage import Usage
-from tokenopen.gateway.check import Plan
+from tokenopen.gateway.check import Plan, encode_prices
 from tokenopen.gateway.forward import Attempt, Forwarded
 from tokenopen.gateway.kept_reply import ReplyKeeper
 from tokenopen.gateway.till import Till
@@ -61,7 +61,7 @@ def free_outcome(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Relay:
     """An admitted call whose provider has begun to reply: what it may turn out to be, and the till."""
 
@@ -105,7 +105,7 @@ class Relay:
             due=due,
             usage_json=_encoder.encode(usage.units).decode(),
             usage_source=usage.source,
-            prices_json=_encoder.encode(prices).decode(),
+            prices_json=plan.prices_json if prices is plan.prices.prices else encode_prices(prices),
             input_units=input_units,
             output_units=output_units,
             upstream_id=forwarded.endpoint.id,

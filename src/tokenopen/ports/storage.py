@@ -23,6 +23,7 @@ from tokenopen.core.call import CallFacts
 from tokenopen.core.caller import Caller
 from tokenopen.core.catalog import Catalog
 from tokenopen.core.errors import Refusal
+from tokenopen.core.frozen import frozen
 from tokenopen.core.kept_reply import AlreadyMade
 
 
@@ -42,7 +43,7 @@ class AccountsBusy(StorageAway):
         self.account_ids = account_ids
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Batch:
     """What one transaction of the till does: resolutions first, then admissions in arrival order.
 
@@ -73,7 +74,7 @@ class WorkerView:
     lapsed: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class BatchAnswer:
     """One answer per item, in the batch's order."""
 

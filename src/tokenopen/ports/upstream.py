@@ -14,8 +14,9 @@ exceptions below, told apart by what the gateway may do next: only after ``NotRe
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from tokenopen.core.frozen import frozen
 
 
 class UpstreamFailure(Exception):
@@ -52,7 +53,7 @@ class StreamedBody(Protocol):
         """Return it from its beginning, in pieces of bounded size; again where a call is tried again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class UpstreamRequest:
     """One request to a provider. ``url`` is absolute; header names are lower case.
 

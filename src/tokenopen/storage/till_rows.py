@@ -6,7 +6,6 @@ Rows are tuples in the order that each function's docstring names; amounts are n
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from tokenopen.core.admission import (
@@ -20,6 +19,7 @@ from tokenopen.core.admission import (
     decide_admission,
     decide_resolution,
 )
+from tokenopen.core.frozen import frozen
 from tokenopen.core.identifier import charge_entry_id, new_id
 from tokenopen.core.kept_reply import KeptCall
 from tokenopen.core.ledger import AccountBook, KeyBook
@@ -36,7 +36,7 @@ AdmittedCall = tuple[Admission, Admitted]
 Row = Sequence[Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Concerned:
     """Which rows a batch concerns: calls are (account, call), claims (account, key, Idempotency-Key)."""
 
@@ -51,7 +51,7 @@ class Concerned:
     crowds: Sequence[tuple[str, str]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Decided:
     """What core has decided of a batch, and what of it has to be written."""
 

@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from tokenopen.core.frozen import frozen
 from tokenopen.core.usage import Usage
 from tokenopen.upstream.cost_report import CostField
 from tokenopen.upstream.dialect import Dialect
 from tokenopen.upstream.form import Form
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Target:
     """What a request says beside its body.
 
@@ -34,7 +35,7 @@ class Target:
 NO_TARGET: Final = Target()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CallRequest:
     """What a request's body says, as far as admission and forwarding need it.
 
