@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from tokenopen.api.exchange import EXCHANGE
 from tokenopen.api.gateway import GatewayApi
 
 Message = MutableMapping[str, Any]
@@ -36,7 +37,9 @@ class AsgiCaller:
             "path": path,
             "headers": list(headers),
             "client": (address, 50_000),
+            "extensions": {EXCHANGE: self},
         }
+        self._on_leave: Callable[[], None] | None = None
         self._sends = list(body)
         self._ended = ended
         self._news = asyncio.Event()
@@ -62,8 +65,23 @@ class AsgiCaller:
     def leave(self) -> None:
         """Close the connection."""
         self.gone = True
+        if self._on_leave is not None and not self.whole:
+            self._on_leave()
         self._reads.set()
         self._news.set()
+
+    def take_over(self, on_leave: Callable[[], None]) -> None:
+        self._on_leave = on_leave
+        if self.gone:
+            on_leave()
+
+    @property
+    def is_body_here(self) -> bool:
+        return bool(self._sends) and len(self._sends) == 1 and self._ended
+
+    @property
+    def is_clogged(self) -> bool:
+        return not self._reads.is_set()
 
     def stop_reading(self) -> None:
         """Take nothing more, until leaving."""

@@ -96,25 +96,6 @@ async def test_a_bug_in_the_middle_of_a_stream_cuts_it_and_frees_its_hold(world:
     await world.assert_sound()
 
 
-async def test_a_handler_that_is_cancelled_in_a_stream_is_a_caller_that_leaves(world: World) -> None:
-    """A server that shuts down cancels its handlers; the call is a task of its own and ends in order."""
-    provider = asyncio.Event()
-    world.upstream.will(stream(*HELLO, provider, STOP, report(), DONE))
-    caller = world.caller(ask_stream())
-    handler = asyncio.create_task(world.api(caller.scope, caller.receive, caller.send))
-    await until(lambda: caller.status is not None)
-    handler.cancel()
-    await asyncio.gather(handler, return_exceptions=True)
-    assert world.api.running == 1
-    await asyncio.sleep(0.01)
-    provider.set()
-    await world.settled()
-    assert not caller.whole
-    assert await world.charges() == [CHARGE]
-    assert (await world.only_call())["end_reason"] == "client_left"
-    await world.assert_sound()
-
-
 @pytest.mark.parametrize("by", ["handler", "drain"])
 @pytest.mark.parametrize("charged", [False, True], ids=["at the provider", "while the charge is committed"])
 async def test_a_call_that_a_stopping_server_cuts_before_its_reply_began_says_503_and_costs_nothing(

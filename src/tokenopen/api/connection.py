@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
+from tokenopen.api.exchange import EXCHANGE
 from tokenopen.gateway.connection import ClientLeft
 from tokenopen.gateway.made_call import MadeCall
 
@@ -15,12 +16,54 @@ Receive = Callable[[], Awaitable[Message]]
 READ_NOTHING_S: Final = 60
 
 
+class Flow(Protocol):
+    """Whether a reply that is sent gets away."""
+
+    @property
+    def is_clogged(self) -> bool:
+        """Tell whether sending would wait, since the caller reads more slowly than it is sent to."""
+
+
+class Exchange(Flow, Protocol):
+    """What a call needs of the request that it came as beside ASGI (api/exchange.py)."""
+
+    def take_over(self, on_leave: Callable[[], None]) -> None:
+        """Have ``on_leave`` called when the caller leaves; the server cancels nothing any more."""
+
+    @property
+    def is_body_here(self) -> bool:
+        """Tell whether receiving what is missing of the request would not wait."""
+
+
+class _WithinProcess:
+    """The exchange of a caller within this process, who neither leaves nor sends or reads slowly."""
+
+    is_body_here = True
+    is_clogged = False
+
+    def take_over(self, on_leave: Callable[[], None]) -> None:
+        pass
+
+
+WITHIN_PROCESS: Final = _WithinProcess()
+
+
+def exchange_of(scope: Mapping[str, Any]) -> Exchange:
+    """Return what the server says of a request beside ASGI; those that say nothing are in this process."""
+    extensions: Mapping[str, Any] = scope.get("extensions") or {}
+    exchange: Exchange = extensions.get(EXCHANGE, WITHIN_PROCESS)
+    return exchange
+
+
 class AsgiConnection:
     """Implements gateway.connection.Connection. ``leave`` is called when the caller's side is closed."""
 
-    def __init__(self, send: Send, address: str) -> None:
+    def __init__(self, send: Send, flow: Flow, address: str) -> None:
         self._send = send
+        self._flow = flow
         self._abort: _AbortOnLeave | None = None
+        # The call's, which is one task from the beginning to its end.
+        self.task: asyncio.Task[Any] | None = None
         self.address = address
         self.gone = False
         self.started = False
@@ -69,7 +112,9 @@ class AsgiConnection:
         if self.gone:
             return
         try:
-            # Waits only while the caller reads more slowly than it is sent to.
+            if not self._flow.is_clogged:
+                await self._send(message)
+                return
             async with asyncio.timeout(READ_NOTHING_S):
                 await self._send(message)
         except (TimeoutError, OSError):
@@ -124,7 +169,7 @@ class _AbortOnLeave:
             self._task.cancel()
 
     def __enter__(self) -> None:
-        self._task = asyncio.current_task()
+        self._task = self._connection.task
         self._connection.enter(self)
 
     def __exit__(

@@ -11,7 +11,14 @@ import msgspec
 import structlog
 
 from tokenopen.api.caller_key import find_api_key, read_query
-from tokenopen.api.connection import AsgiConnection, CollectedReply, Receive, Send
+from tokenopen.api.connection import (
+    WITHIN_PROCESS,
+    AsgiConnection,
+    CollectedReply,
+    Receive,
+    Send,
+    exchange_of,
+)
 from tokenopen.api.request_body import CallerGone, read_request_body
 from tokenopen.api.surface_table import SurfaceTable
 from tokenopen.core.api_key import hash_key
@@ -106,7 +113,8 @@ class GatewayApi:
         """Answer one request."""
         started_ms = self._gateway.clock.monotonic_ms()
         call_id = new_id("call", self._gateway.clock.now_ms())
-        connection = AsgiConnection(send, self._address(scope))
+        exchange = exchange_of(scope)
+        connection = AsgiConnection(send, exchange, self._address(scope))
         found = self._surfaces.find(scope["method"], scope["path"])
         dialect = found[0].dialect if found else dialect_at(scope["path"], dict(scope["headers"]))
         resolved = None
@@ -142,36 +150,15 @@ class GatewayApi:
             started_ms=started_ms,
             idempotency_key=_idempotency_key(scope),
         )
-        task = self._start(call, connection)
-        handler = asyncio.current_task()
-        assert handler is not None
-        listening = True
-
-        def stop_listening(_task: asyncio.Task[None]) -> None:
-            if listening and not connection.finished:
-                handler.cancel()
-
-        task.add_done_callback(stop_listening)
+        # From here on its accounting goes on when the caller leaves, and nobody cancels it but ``drain``.
+        task = asyncio.current_task()
+        assert task is not None
+        self._calls.add(task)
         try:
-            # A disconnect also comes when the reply has been sent.
-            while (await receive())["type"] != "http.disconnect":
-                pass
-        except asyncio.CancelledError:
-            if not task.done():
-                if connection.started:
-                    raise
-                # The server ends and would answer in its own words, while the charge might still be written.
-                listening = False
-                task.cancel()
-                await asyncio.wait((task,))
-            # The call ended without the reply's end: returning makes the server close the connection.
-            handler.uncancel()
+            exchange.take_over(connection.leave)
+            await self._run(call, connection)
         finally:
-            listening = False
-            # Also where the server ends and cancels this handler: then nobody reads the reply any more.
-            if not task.done() and not connection.finished:
-                connection.leave()
-        await asyncio.wait((task,))
+            self._calls.discard(task)
 
     async def make_call(
         self, *, path: str, key_hash: bytes, body: bytes, address: str, idempotency_key: bytes
@@ -185,7 +172,7 @@ class GatewayApi:
         surface, values = found
         assert not values
         reply = CollectedReply()
-        connection = AsgiConnection(reply.take, address)
+        connection = AsgiConnection(reply.take, WITHIN_PROCESS, address)
         call_id = new_id("call", self._gateway.clock.now_ms())
         try:
             self._refuse_when_stopping()
@@ -212,6 +199,7 @@ class GatewayApi:
         return task
 
     async def _run(self, call: IncomingCall, connection: AsgiConnection) -> None:
+        connection.task = asyncio.current_task()
         try:
             await run_call(self._gateway, call, connection)
         except asyncio.CancelledError:

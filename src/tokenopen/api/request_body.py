@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tokenopen.api.connection import Receive
+from tokenopen.api.connection import Receive, exchange_of
 from tokenopen.core.errors import InvalidRequest, RequestTooLarge
 from tokenopen.upstream.form import FORM_BYTES_MAX, Form
 from tokenopen.upstream.surface import Surface
@@ -31,7 +31,7 @@ async def read_request_body(scope: Scope, receive: Receive, surface: Surface) ->
     more = True
     try:
         while more:
-            message = await _receive_in_time(receive)
+            message = await _receive_in_time(scope, receive)
             form.feed(message.get("body", b""))
             more = message.get("more_body", False)
         return form.end(), form
@@ -56,7 +56,7 @@ def _refuse_head(scope: Scope, bytes_max: int) -> bytes:
 async def _read_body(scope: Scope, receive: Receive) -> bytes:
     """Return the request's body. Refuses RequestTooLarge, and a body that does not come in time."""
     _refuse_head(scope, BODY_BYTES_MAX)
-    message = await _receive_in_time(receive)
+    message = await _receive_in_time(scope, receive)
     if not message.get("more_body"):
         return bytes(message.get("body", b""))
     parts = [message.get("body", b"")]
@@ -76,10 +76,13 @@ async def _read_body(scope: Scope, receive: Receive) -> bytes:
     return b"".join(parts)
 
 
-async def _receive_in_time(receive: Receive) -> Any:
+async def _receive_in_time(scope: Scope, receive: Receive) -> Any:
     try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
+        if exchange_of(scope).is_body_here:
             message = await receive()
+        else:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                message = await receive()
     except TimeoutError:
         raise InvalidRequest(f"The request body did not come within {BODY_TIMEOUT_S} s.") from None
     if message["type"] == "http.disconnect":

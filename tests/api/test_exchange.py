@@ -1,0 +1,205 @@
+"""The server's protocol and its exchanges over a real socket; the applications are of a few lines each."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from tests.gateway.world import until
+from tokenopen.api.exchange import EXCHANGE, Exchange
+from tokenopen.api.http_protocol import BoundedHttpProtocol
+
+App = Callable[[Any, Any, Any], Awaitable[None]]
+GET = b"GET /%b HTTP/1.1\r\nhost: here\r\n\r\n"
+PATIENCE_S = 10
+
+
+@asynccontextmanager
+async def serving(
+    app: App, *, keep_alive_s: int = 60
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter, ServerState]]:
+    """Serve an application and connect to it once."""
+    config = uvicorn.Config(app, http=BoundedHttpProtocol, lifespan="off", ws="none", log_config=None)
+    config.timeout_keep_alive = keep_alive_s
+    config.load()
+    state = ServerState()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: BoundedHttpProtocol(config, state, {}), "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            yield reader, writer, state
+    finally:
+        writer.close()
+        server.close()
+
+
+async def read_reply(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """Return a reply's head and its body, by its content-length."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
+    return head, await reader.readexactly(length)
+
+
+def replies(
+    status: int, headers: list[tuple[bytes, bytes]], *parts: bytes
+) -> Callable[[Any, Any, Any], Awaitable[None]]:
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        for place, part in enumerate(parts, 1):
+            await send({"type": "http.response.body", "body": part, "more_body": place < len(parts)})
+
+    return app
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    """Answers path and body."""
+    body = scope["path"].encode()
+    more = True
+    while more:
+        message = await receive()
+        body += message["body"]
+        more = message["more_body"]
+    headers = [(b"content-length", b"%d" % len(body))]
+    await replies(200, headers, body)(scope, receive, send)
+
+
+async def test_requests_of_one_connection_are_answered_one_after_the_other_also_where_they_come_at_once() -> (
+    None
+):
+    async with serving(echo) as (reader, writer, _):
+        writer.write(GET % b"one" + GET % b"two%20" + GET % b"three")
+        bodies = [(await read_reply(reader))[1] for _ in range(3)]
+        writer.write(GET % b"four")
+        bodies.append((await read_reply(reader))[1])
+    assert bodies == [b"/one", b"/two ", b"/three", b"/four"]
+
+
+async def test_a_body_comes_whole_however_it_was_cut() -> None:
+    async with serving(echo) as (reader, writer, _):
+        for piece in (b"POST /x HTTP/1.1\r\nhost: h\r\ncontent-", b"length: 6\r\n\r\nab", b"cd", b"ef"):
+            writer.write(piece)
+            await asyncio.sleep(0.01)
+        assert (await read_reply(reader))[1] == b"/xabcdef"
+        writer.write(b"POST /y HTTP/1.1\r\nhost: h\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\n")
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b"z")
+        assert (await read_reply(reader))[1] == b"/yz"
+
+
+async def test_a_reply_without_a_length_is_chunked_and_its_head_does_not_wait_for_its_body() -> None:
+    goes_on = asyncio.Event()
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"A", b"b")]})
+        await goes_on.wait()
+        await send({"type": "http.response.body", "body": b"one", "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async with serving(app) as (reader, writer, _):
+        writer.write(GET % b"")
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head == b"HTTP/1.1 200 OK\r\na: b\r\ntransfer-encoding: chunked\r\n\r\n"
+        goes_on.set()
+        assert await reader.readexactly(13) == b"3\r\none\r\n0\r\n\r\n"
+
+
+async def test_a_head_is_asked_for_without_its_body_and_a_connection_closed_on_demand() -> None:
+    async with serving(replies(200, [(b"content-length", b"3")], b"one")) as (reader, writer, _):
+        writer.write(b"HEAD / HTTP/1.1\r\nhost: h\r\n\r\n")
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n"
+        writer.write(b"GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")
+        assert await reader.read() == b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\nconnection: close\r\n\r\none"
+
+
+@pytest.mark.parametrize(
+    "app",
+    [
+        replies(200, [(b"x", b"a\r\nb: c"), (b"content-length", b"3")], b"one"),
+        replies(200, [(b"x y", b"a"), (b"content-length", b"3")], b"one"),
+    ],
+    ids=["a line end in a value", "a space in a name"],
+)
+async def test_a_head_that_could_be_taken_for_another_does_not_leave(app: App) -> None:
+    async with serving(app) as (reader, writer, _):
+        writer.write(GET % b"")
+        assert (await reader.read()).startswith(b"HTTP/1.1 500 ")
+
+
+@pytest.mark.parametrize("parts", [(b"o", b"n"), (b"on", b"es")], ids=["shorter", "longer"])
+async def test_a_reply_of_another_length_than_it_says_is_cut(parts: tuple[bytes, ...]) -> None:
+    async with serving(replies(200, [(b"content-length", b"3")], *parts)) as (reader, writer, _):
+        writer.write(GET % b"")
+        assert await reader.read() in (
+            b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n" + parts[0],
+            b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n" + b"".join(parts),
+        )
+
+
+async def test_who_takes_over_is_told_once_when_the_caller_leaves_and_is_not_the_servers_to_cancel() -> None:
+    left: list[str] = []
+    running: list[asyncio.Task[Any]] = []
+    over = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        exchange: Exchange = scope["extensions"][EXCHANGE]
+        task = asyncio.current_task()
+        assert task is not None
+        running.append(task)
+        await receive()
+        exchange.take_over(lambda: left.append("gone"))
+        await over.wait()
+        # Nobody is there to read it.
+        await replies(200, [(b"content-length", b"0")], b"")(scope, receive, send)
+
+    async with serving(app) as (_, writer, state):
+        writer.write(GET % b"" + GET % b"next")
+        await until(lambda: bool(running))
+        assert running[0] not in state.tasks
+        writer.close()
+        await until(lambda: bool(left))
+        over.set()
+        await running[0]
+    assert left == ["gone"]
+    assert len(running) == 1, "what was sent behind it is not begun for a caller who has left"
+
+
+async def test_who_has_its_reply_does_not_leave() -> None:
+    left: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["extensions"][EXCHANGE].take_over(lambda: left.append("gone"))
+        await replies(200, [(b"content-length", b"2")], b"ok")(scope, receive, send)
+
+    async with serving(app) as (reader, writer, state):
+        writer.write(GET % b"")
+        assert (await read_reply(reader))[1] == b"ok"
+        writer.close()
+        await until(lambda: not state.connections)
+    assert left == []
+
+
+async def test_an_idle_connection_is_closed_and_one_in_use_is_not() -> None:
+    goes_on = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/slow":
+            await goes_on.wait()
+        await echo(scope, receive, send)
+
+    async with serving(app, keep_alive_s=1) as (reader, writer, _):
+        writer.write(GET % b"quick")
+        await read_reply(reader)
+        writer.write(GET % b"slow")
+        # Longer than an idle connection lives.
+        await asyncio.sleep(1.2)
+        goes_on.set()
+        assert (await read_reply(reader))[1] == b"/slow"
+        # Empty lines between requests are nothing that is asked.
+        writer.write(b"\r\n")
+        assert await reader.read() == b""
