@@ -14,10 +14,12 @@ from tokenopen.core.rate_limit import SLOTS, LimitUse
 class TokenWindow:
     """Tokens by the second in which they were added; what lies too far back is dropped when more is added."""
 
-    __slots__ = ("_counts",)
+    __slots__ = ("_counts", "_sum")
 
     def __init__(self, counts: Mapping[int, int] | None = None) -> None:
-        self._counts = dict(counts or {})
+        # Oldest first, so that one look tells whether any of them is too old.
+        self._counts = dict(sorted(counts.items())) if counts else {}
+        self._sum = sum(self._counts.values())
         assert all(tokens > 0 for tokens in self._counts.values())
 
     @property
@@ -25,29 +27,39 @@ class TokenWindow:
         """Tokens by second, as stored."""
         return self._counts
 
-    def _recent(self, now_ms: int) -> list[tuple[int, int]]:
+    def _is_recent(self, now_ms: int) -> bool:
+        """Tell whether nothing lies too far back."""
+        return next(iter(self._counts), now_ms) > now_ms // 1000 - SLOTS
+
+    def _recent(self, now_ms: int) -> Mapping[int, int]:
+        if self._is_recent(now_ms):
+            return self._counts
         oldest = now_ms // 1000 - SLOTS
-        return sorted((second, tokens) for second, tokens in self._counts.items() if second > oldest)
+        return {second: tokens for second, tokens in self._counts.items() if second > oldest}
 
     def add(self, tokens: int, now_ms: int) -> None:
         """Count so many tokens now."""
         assert tokens >= 0
-        self._counts = dict(self._recent(now_ms))
-        if tokens:
-            second = now_ms // 1000
+        second = now_ms // 1000
+        if not self._is_recent(now_ms) or second < next(reversed(self._counts), 0):
+            counts = {**self._recent(now_ms)}
+            counts[second] = counts.get(second, 0) + tokens
+            self._counts = dict(sorted((at, count) for at, count in counts.items() if count))
+            self._sum = sum(self._counts.values())
+        elif tokens:
             self._counts[second] = self._counts.get(second, 0) + tokens
+            self._sum += tokens
 
     def used(self, now_ms: int) -> int:
         """Return how many tokens the last 61 seconds hold."""
-        return sum(tokens for _, tokens in self._recent(now_ms))
+        return self._sum if self._is_recent(now_ms) else sum(self._recent(now_ms).values())
 
     def passes_in_s(self, limit: int, now_ms: int) -> int:
         """Return in how many whole seconds one more call would pass: 0 is now."""
-        recent = self._recent(now_ms)
-        remaining = sum(tokens for _, tokens in recent)
+        remaining = self.used(now_ms)
         if remaining < limit:
             return 0
-        for second, tokens in recent:
+        for second, tokens in self._recent(now_ms).items():
             remaining -= tokens
             if remaining < limit:
                 return max(1, ceil_div((second + SLOTS) * 1000 - now_ms, 1000))
@@ -55,6 +67,6 @@ class TokenWindow:
 
     def use(self, limit: int, now_ms: int) -> LimitUse:
         """Return the limit's state, as rate-limit headers and pages show it."""
-        recent = self._recent(now_ms)
-        resets_in_s = max(1, ceil_div((recent[-1][0] + SLOTS) * 1000 - now_ms, 1000)) if recent else 0
-        return LimitUse(limit=limit, used=sum(tokens for _, tokens in recent), resets_in_s=resets_in_s)
+        newest = next(reversed(self._recent(now_ms)), None)
+        resets_in_s = 0 if newest is None else max(1, ceil_div((newest + SLOTS) * 1000 - now_ms, 1000))
+        return LimitUse(limit=limit, used=self.used(now_ms), resets_in_s=resets_in_s)

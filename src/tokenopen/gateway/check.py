@@ -34,6 +34,7 @@ class Translated:
     left_out: Sequence[str]
     max_output_tokens: int
 
+
 # Under which it is noted that the caller may call, from whatever address.
 _PASSED: Final = "passed"
 

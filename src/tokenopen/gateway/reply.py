@@ -56,7 +56,9 @@ async def relay_json(relay: Relay, connection: Connection) -> None:
         relay.put(relay.free("client_left_early", status=499))
         return
     upstream_ms = relay.upstream_ms()
-    outcome = replace(_json_outcome(relay, body), created_ids=relay.plan.wire.created_ids(body))
+    outcome = _json_outcome(relay, body)
+    if created_ids := relay.plan.wire.created_ids(body):
+        outcome = replace(outcome, created_ids=created_ids)
     body = _in_callers_shape(relay, body)
     kept = None if relay.keeper is None else relay.keeper.whole_json(body)
     charge = await _settle(relay, outcome, kept)
@@ -149,14 +151,18 @@ def _json_outcome(relay: Relay, body: bytes) -> Outcome:
 async def _settle(relay: Relay, outcome: Outcome, kept: KeptReply | None = None) -> str:
     """Return the charge in credits once it is durable. Raises StorageUnavailable; then nothing is charged."""
     answered = relay.put(outcome, kept)
+    # Cheaper than asyncio.timeout: withdrawing the answer ends the waiting for it.
+    patience = asyncio.get_running_loop().call_later(SETTLE_TIMEOUT_S, answered.cancel)
     try:
-        async with asyncio.timeout(SETTLE_TIMEOUT_S):
-            answer = await answered
-    except BaseException as error:
+        answer = await answered
+    except BaseException:
         relay.give_up(status=503)
-        if isinstance(error, TimeoutError):
+        task = asyncio.current_task()
+        if answered.cancelled() and task is not None and not task.cancelling():
             raise StorageUnavailable from None
         raise
+    finally:
+        patience.cancel()
     if not isinstance(answer, Resolved):
         # The hold was voided meanwhile (the worker's lease had lapsed), so there is no charge to reply for.
         raise StorageUnavailable

@@ -39,7 +39,9 @@ async def relay_stream(relay: Relay, connection: Connection) -> None:
         reader = translation.stream_reader(reader, asked, created_s=relay.clock.now_ms() // 1000)
     passage = _Passage(relay, connection, reader)
     end_reason = await passage.run()
-    outcome = replace(passage.outcome(end_reason), created_ids=reader.created_ids)
+    outcome = passage.outcome(end_reason)
+    if reader.created_ids:
+        outcome = replace(outcome, created_ids=reader.created_ids)
     kept = None
     if relay.keeper is not None and end_reason in ("completed", "client_left"):
         kept = relay.keeper.whole_stream(reader)
