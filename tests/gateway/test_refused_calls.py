@@ -2,13 +2,17 @@
 
 import asyncio
 
+import msgspec
 import pytest
 from sqlalchemy import select
 
+from tests.conftest import HASHING_KEY
 from tests.gateway.replies import ask, whole_json
 from tests.gateway.world import OTHER_MODEL, World
-from tokenopen.core.api_key import API_KEY_PREFIX, generate_key
+from tokenopen.core.api_key import API_KEY_PREFIX, generate_key, hash_key
+from tokenopen.core.errors import InvalidRequest
 from tokenopen.core.refused_call import HOUR_MS
+from tokenopen.gateway.refused import FACTS_CHARACTERS_MAX
 from tokenopen.jobs import refused_calls
 from tokenopen.jobs.refused_calls import write_refused_calls
 from tokenopen.ports.storage import StorageAway
@@ -51,6 +55,13 @@ async def test_refused_calls_are_counted_by_code_and_hour_and_kept_in_full(world
         OTHER_MODEL,
     )
     assert row["surface"] == "chat"
+    # What the message is made of, so that pages can say it in words of their own.
+    assert msgspec.json.decode(row["facts"]) == {
+        name: error[name] for name in ("model", "group", "groups_with_model", "param")
+    }
+    facts = msgspec.json.decode(kept[limited.headers["x-request-id"]]["facts"])
+    assert (facts["limit"], facts["used"]) == (0, 0)
+    assert facts["retry_after_s"] == int(limited.headers["retry-after"])
     assert kept[unreadable.headers["x-request-id"]]["model"] is None
 
 
@@ -139,3 +150,13 @@ async def test_counts_survive_a_database_that_is_away(world: World, monkeypatch:
     await world.call(ask("no-such-model"))
     await write(world)
     assert list((await counts(world)).values()) == [2]
+
+
+async def test_facts_that_are_too_much_to_be_kept_are_left_out(world: World) -> None:
+    name = "x" * FACTS_CHARACTERS_MAX
+    refusal = InvalidRequest("no", param=name)
+    caller = (await world.gateway.directory.find(hash_key(world.key, HASHING_KEY))).caller
+    world.gateway.refused.note(caller, refusal, call_id="call_large", surface="chat", model=None)
+    await write(world)
+    [large] = [row for row in await world.rows("refused_calls") if row["id"] == "call_large"]
+    assert large["facts"] is None

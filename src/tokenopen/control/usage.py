@@ -169,7 +169,8 @@ async def _rows(
 ) -> Sequence[statements.Row]:
     by = [_COLUMNS[wanted.group_by]]
     if wanted.step is not None and "hour" not in by:
-        by.append("hour")
+        # First, as in the rollup's key: its rows come in that order.
+        by.insert(0, "hour")
     if account_id is not None:
         return await statements.sum_account_usage(
             tx, account_id, from_hour=from_hour, until_hour=until_hour, by=by
