@@ -49,5 +49,5 @@ async def list_group_use(tx: Transaction, actor: Actor) -> Mapping[str, GroupUse
 def _add(rows: Iterable[Mapping[str, Any]], column: str) -> Mapping[str, int]:
     sums: dict[str, int] = defaultdict(int)
     for row in rows:
-        sums[row["group_id"]] += row[column]
+        sums[row["group_id"]] += int(row[column])
     return sums
