@@ -92,9 +92,11 @@ async def test_visitors_see_prices_only_where_the_operator_wants(
 ) -> None:
     answer = await visitor.get("/groups?group=vip")
     assert answer.headers["location"] == "/sign-in?next=/groups%3Fgroup%3Dvip"
+    assert 'href="/groups"' not in (await visitor.get("/guide")).text
     await admin_client.patch("/api/admin/settings", json={"public_prices": True})
     page = await visitor.get("/groups?group=vip")
     assert rows_of(page)["gpt-4o-mini"][2:6] == ["0.8x", "0.12", "0.06", "0.48"]
+    assert 'href="/groups"' in (await visitor.get("/guide")).text
     # Nothing that only users have is offered.
     for path in ("/keys/new", "/upgrade", "/sign-up"):
         assert path not in page.text.split("<main")[1]

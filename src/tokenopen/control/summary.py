@@ -11,6 +11,7 @@ from tokenopen.control.call import list_calls
 from tokenopen.control.group_terms import GroupTerms, terms_of
 from tokenopen.control.limit_use import LimitsUse, read_limits_use
 from tokenopen.control.page import PageRequest
+from tokenopen.control.price_list import step_of
 from tokenopen.control.receipt import Receipt, get_receipt
 from tokenopen.control.refused_call import RefusedRecord, list_refused
 from tokenopen.control.upgrade_request import list_my_upgrade_requests
@@ -64,12 +65,13 @@ class Summary:
 
 async def read_summary(tx: Transaction, actor: Actor) -> Summary:
     """Return the actor's own summary; day and month are those of the platform's time zone."""
-    zone = (await load_platform(tx)).zone
+    platform = await load_platform(tx)
+    zone = platform.zone
     today, month = await _sum_spent(tx, actor, zone)
     counts = await count_usable_api_keys(tx, actor.account_id)
     entitlements = await list_entitlements(tx, [actor.account_id])
     groups = []
-    for group in await list_groups(tx):
+    for group in sorted(await list_groups(tx), key=lambda one: step_of(one, platform.default_group)):
         if group.id in counts:
             terms = terms_of(group, entitlements, tx.now_ms)
             use = await read_limits_use(
