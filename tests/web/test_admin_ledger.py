@@ -6,8 +6,10 @@ from sqlalchemy import update
 
 from tests.till_calls import TillCalls
 from tests.web.forms import send_form
+from tokenopen.control.audit_report import INVARIANTS
 from tokenopen.storage.schema import accounts
 from tokenopen.web import admin_ledger
+from tokenopen.web.text import Languages
 
 Client = httpx.AsyncClient
 
@@ -70,3 +72,9 @@ async def test_an_audit_that_takes_too_long_is_given_up(
     assert "tokenopen audit" in page.text
     monkeypatch.undo()
     assert (await send_form(administrator_page, "/admin/ledger/audit")).status_code == 200
+
+
+def test_every_invariant_has_words_of_its_own() -> None:
+    text = Languages().choose("en")
+    for name in INVARIANTS:
+        assert text(f"admin_ledger.holds_that.{name}")

@@ -149,4 +149,5 @@ async def become_administrator(
             refusal,
             action=path_of_link("administrator", token),
         )
-    return give_session(request, redirect(landing_path(request), flash="sign_up.administrator"), session)
+    # Where the first one finds what is missing before anybody can call.
+    return give_session(request, redirect("/admin", flash="sign_up.administrator"), session)
