@@ -9,6 +9,8 @@ import pytest
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+# A fixture that the tests of the control API have too.
+from tests.api.conftest import entitle as entitle
 from tests.fakes.clock import MovableClock
 from tests.fakes.mail import FakeMail
 from tests.sessions import ORIGIN, cheap_hashing, give_password, give_session

@@ -20,7 +20,6 @@ from tokenopen.core.errors import Refusal
 from tokenopen.storage.sqlite import SqliteStorage
 
 pytestmark = pytest.mark.usefixtures("cheap_passwords")
-pytest_plugins = ("tests.api.conftest",)
 
 Client = httpx.AsyncClient
 SECRET = re.compile(r'id="api-key" value="(sk-to-\w+)"')

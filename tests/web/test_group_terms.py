@@ -12,7 +12,6 @@ from tokenopen.control.actor import Actor
 from tokenopen.control.services import Services
 
 pytestmark = pytest.mark.usefixtures("cheap_passwords")
-pytest_plugins = ("tests.api.conftest",)
 
 Client = httpx.AsyncClient
 

@@ -15,7 +15,6 @@ from tokenopen.control.actor import Actor
 from tokenopen.storage.sqlite import SqliteStorage
 
 pytestmark = pytest.mark.usefixtures("cheap_passwords")
-pytest_plugins = ("tests.api.conftest",)
 
 Client = httpx.AsyncClient
 

@@ -16,7 +16,6 @@ from tokenopen.control.actor import Actor
 from tokenopen.ports.storage import Storage
 
 pytestmark = pytest.mark.usefixtures("cheap_passwords")
-pytest_plugins = ("tests.api.conftest",)
 
 Client = httpx.AsyncClient
 
