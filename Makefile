@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup assets demo test test-fast test-postgresql trial-crash trial-cluster trial-limits trial-streams trial-clients trial-postgresql-versions mutants trial-api bench-cluster check format lock clean
+.PHONY: help setup assets demo test test-fast test-postgresql trial-crash trial-cluster trial-limits trial-streams trial-clients trial-postgresql-versions mutants trial-api bench bench-cluster check format lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 20
 
@@ -79,6 +79,10 @@ mutants: $(VENV)/.dev ## plant bugs in a copy, one after the other; the suite ha
 
 trial-api: $(VENV)/.dev ## ask the control API EXAMPLES=200 made-up requests for each operation; no 5xx, every answer as documented
 	SCHEMA_EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/python -m pytest tests/e2e/test_control_api.py --timeout 3600
+
+# wrk and nginx-light are Debian's packages, py-spy is PyPI's; what is missing is left out, and said.
+bench: $(VENV)/.dev ## CPU and latency of a call on one core beside a bare nginx; ARGS="--rounds 3 --profile" or "--growth"
+	$(BIN)/python -m trials.bench $(ARGS)
 
 bench-cluster: $(VENV)/.dev ## calls/s, batch size and CPU a call of one hot account on PostgreSQL; ARGS="--seconds 10 --sync"
 	$(BIN)/python -m trials.bench_cluster $(ARGS)
