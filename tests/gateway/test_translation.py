@@ -11,6 +11,7 @@ from tests.fakes.scripted_upstream import EVENT_STREAM, Script
 from tests.gateway.replies import DONE, ROLE, STOP, ask, ask_stream, delta, report, stream, whole_json
 from tests.gateway.world import CHAT, MODEL, MODEL_MAX_OUTPUT, World, bearer, price, refusal, until
 from tokenopen.core.money import Nanocredits
+from tokenopen.gateway import reply as gateway_reply
 from tokenopen.ports.storage import Batch
 from tokenopen.ports.upstream import ReplyBroken
 
@@ -227,6 +228,16 @@ async def test_a_reply_that_cannot_be_translated_costs_nothing(claude: World) ->
     assert "server_tool_use" in error["message"]
     assert await claude.charges() == []
     assert (await claude.only_call())["end_reason"] == "upstream_failed"
+    await claude.assert_sound()
+
+
+async def test_a_reply_too_large_to_be_translated_costs_nothing(
+    claude: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway_reply, "COLLECTED_BYTES_MAX", 100)
+    claude.upstream.will(Script(body=[msgspec.json.encode(MESSAGE)]))
+    refusal(await claude.call(ask()), 502, "upstream_error")
+    assert await claude.charges() == []
     await claude.assert_sound()
 
 
