@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import make_user
 from tests.fakes.clock import MovableClock
 from tests.web.catalog import offer
-from tests.web.forms import send_form
+from tests.web.forms import FROM_OUR_PAGE, form_token, send_form
 from tests.web.page_text import words
 from tokenopen.control.actor import Actor
 from tokenopen.control.api_key import Narrowing, create_api_key
@@ -159,9 +159,11 @@ async def test_a_refusal_stands_at_its_field_and_what_was_typed_stays(
     administrator_page: Client, storage: Storage
 ) -> None:
     before = await read(storage)
+    fields = await filled(storage, multiplier="0.7", reason="A reason")
+    fields["form_token"] = form_token(await administrator_page.get(VIP))
     for field, typed in REFUSED:
-        changes = {"multiplier": "0.7", "reason": "A reason", field: typed}
-        answer = await send_form(administrator_page, VIP, **await filled(storage, **changes))
+        data = {**fields, field: typed}
+        answer = await administrator_page.post(VIP, data=data, headers=FROM_OUR_PAGE)
         assert answer.status_code in (400, 409), field
         assert f'id="error-{field}"' in answer.text, field
         assert re.search(rf'<(input|textarea) id="field-{field}"[^>]*aria-invalid="true"', answer.text)

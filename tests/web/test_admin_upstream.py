@@ -185,10 +185,10 @@ async def test_what_cannot_be_of_a_new_upstream_is_refused_at_its_field(
     administrator_page: Client, services: Services, administrator: Actor
 ) -> None:
     await offer(services, administrator, "gpt-a")
+    token = form_token(await administrator_page.get(f"{UPSTREAMS}/new?provider=openai"))
     for field, typed in NEW_REFUSED:
-        answer = await send_form(
-            administrator_page, UPSTREAMS, on=f"{UPSTREAMS}/new?provider=openai", **{**NEW, field: typed}
-        )
+        data = {"form_token": token, **NEW, field: typed}
+        answer = await administrator_page.post(UPSTREAMS, data=data, headers=FROM_OUR_PAGE)
         assert answer.status_code in (400, 409), field
         assert f'id="error-{field}"' in answer.text
     async with services.storage.read() as tx:
@@ -256,9 +256,11 @@ async def test_settings_are_changed_or_refused_at_their_field(
     upstream_id = await offer(services, administrator, "gpt-a")
     path = f"{UPSTREAMS}/{upstream_id}"
     before = await read(storage, administrator, upstream_id)
+    fields = await settings(storage, administrator, upstream_id, weight="7")
+    fields["form_token"] = form_token(await administrator_page.get(path))
     for field, typed in SETTINGS_REFUSED:
-        fields = await settings(storage, administrator, upstream_id, **{"weight": "7", field: typed})
-        answer = await send_form(administrator_page, path, **fields)
+        data = {**fields, field: typed}
+        answer = await administrator_page.post(path, data=data, headers=FROM_OUR_PAGE)
         assert answer.status_code == 400, field
         assert f'id="error-{field}"' in answer.text
     assert await read(storage, administrator, upstream_id) == before
