@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup assets demo test test-fast test-postgresql trial-crash trial-cluster trial-limits trial-streams trial-clients trial-postgresql-versions mutants trial-api bench bench-cluster check format lock clean
+.PHONY: help setup assets demo test test-fast test-postgresql trial-crash trial-cluster trial-limits trial-streams trial-clients trial-postgresql-versions mutants trial-api bench bench-cluster bench-logs check format lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 20
 
@@ -86,6 +86,10 @@ bench: $(VENV)/.dev ## CPU and latency of a call on one core beside a bare nginx
 
 bench-cluster: $(VENV)/.dev ## calls/s, batch size and CPU a call of one hot account on PostgreSQL; ARGS="--seconds 10 --sync"
 	$(BIN)/python -m trials.bench_cluster $(ARGS)
+
+# 10 million calls take 80 GB of disk at most, and half an hour or more to load.
+bench-logs: $(VENV)/.dev ## every filter of the lists and every chart over CALLS=10000000 calls, on ENGINE=sqlite, postgresql or both
+	$(BIN)/python -m trials.bench_logs $(if $(CALLS),--calls $(CALLS)) $(if $(ENGINE),--engine $(ENGINE)) $(ARGS)
 
 check: $(VENV)/.dev ## format, lint, types, import layers, tidy rules
 	$(BIN)/ruff format --check src tests trials frontend

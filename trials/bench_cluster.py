@@ -25,7 +25,7 @@ import asyncpg
 import uvloop
 from tests.e2e.running import Platform
 
-from trials.caller import Line, Seen, Wish
+from trials.caller import Line, Wish
 from trials.cluster_setup import Cluster, running_cluster
 from trials.process import cpu_s
 from trials.setup import GroupSetup, KeySetup, Trial
@@ -34,7 +34,9 @@ _CREDIT: Final = "100000"
 _WARM_UP_S: Final = 1.0
 _WORDS: Final = 20
 _PACED_CALLERS: Final = 64
-_COMMITS: Final = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+_WRITTEN: Final = """
+    SELECT xact_commit, (pg_current_wal_lsn() - '0/0')::bigint AS log_bytes
+    FROM pg_stat_database WHERE datname = current_database()"""
 # The server tells its statistics once a second.
 _STATISTICS_S: Final = 1.5
 _PROVIDER_KEY: Final = "sim-key"
@@ -55,13 +57,14 @@ class Options:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """CPU seconds and commits up to a moment."""
+    """CPU seconds, commits, and bytes of the database's log up to a moment."""
 
     at_s: float
     workers_s: float
     database_s: float
     simulator_s: float
     commits: int
+    log_bytes: int
 
 
 def _wish(*, stream: bool = False) -> Wish:
@@ -90,28 +93,34 @@ class Bench:
         self._trial = trial
         self._secret = trial.secrets["hot"]
         self._answered = 0
+        # Answered 503 by a machine that was too busy; they cost nothing and are no measure of anything.
+        self.turned_away = 0
 
     async def sample(self) -> Sample:
         """Return where the counters stand, once nothing runs any more."""
         pids = [machine.server.pid for machine in self._cluster.machines]
         connection = await asyncpg.connect(self._cluster.database.url)
-        commits = await connection.fetchval(_COMMITS)
+        written = await connection.fetchrow(_WRITTEN)
         await connection.close()
         return Sample(
             at_s=time.monotonic(),
             workers_s=sum(map(cpu_s, pids)),
             database_s=cpu_s(self._cluster.database.pid),
             simulator_s=cpu_s(self._cluster.simulator.pid),
-            commits=commits,
+            commits=written["xact_commit"],
+            log_bytes=written["log_bytes"],
         )
 
-    async def call(self, line: Line, wish: Wish) -> Seen:
-        """Make a call, which has to be answered."""
+    async def call(self, line: Line, wish: Wish) -> bool:
+        """Make a call, and tell whether it was answered, which fails only where the machine is too busy."""
         seen = await line.call(self._secret, wish)
+        if seen.code == "storage_unavailable":
+            self.turned_away += 1
+            return False
         assert seen.status == 200, (seen.status, seen.code)
         assert seen.whole, seen.end
         self._answered += 1
-        return seen
+        return True
 
     async def flood(self, connections: int, seconds: float) -> list[float]:
         """Let that many connections call one after the other; return how long each call took, in ms."""
@@ -121,8 +130,8 @@ class Bench:
         async def go_on(line: Line) -> None:
             while time.monotonic() < end_s:
                 began_s = time.perf_counter()
-                await self.call(line, _wish())
-                took_ms.append((time.perf_counter() - began_s) * 1000)
+                if await self.call(line, _wish()):
+                    took_ms.append((time.perf_counter() - began_s) * 1000)
 
         lines = _lines(self._cluster.urls, connections)
         await asyncio.gather(*map(go_on, lines))
@@ -143,9 +152,11 @@ class Bench:
             if direct:
                 seen = await line.call(_PROVIDER_KEY, _wish(stream=stream))
                 assert seen.status == 200, seen
+                answered = True
             else:
-                await self.call(line, _wish(stream=stream))
-            took_ms.append((time.perf_counter() - due_s) * 1000)
+                answered = await self.call(line, _wish(stream=stream))
+            if answered:
+                took_ms.append((time.perf_counter() - due_s) * 1000)
             free.put_nowait(line)
 
         began_s = time.perf_counter()
@@ -210,7 +221,8 @@ async def _flood_rows(bench: Bench, options: Options, workers: int) -> list[str]
         ]
         # Each call is admitted in one batch and settled in another.
         items = 2 * calls / max(1, after.commits - before.commits)
-        numbers = [f"{calls / seconds:,.0f}", f"{items:.1f}", *(f"{us:,.0f}" for us in cpu_us)]
+        log = (after.log_bytes - before.log_bytes) / calls
+        numbers = [f"{calls / seconds:,.0f}", f"{items:.1f}", *(f"{us:,.0f}" for us in (*cpu_us, log))]
         latency = [f"{_p(took_ms, 50):.1f}", f"{_p(took_ms, 99):.1f}"]
         rows.append(_row(workers, connections, *numbers, *latency))
     return rows
@@ -222,6 +234,8 @@ def _row(*cells: object) -> str:
 
 async def _pace_rows(bench: Bench, options: Options, workers: int) -> list[str]:
     rows = []
+    # So that every statement is prepared, and every process has connections.
+    await bench.flood(_PACED_CALLERS, _WARM_UP_S)
     for stream in (False, True):
         direct = await bench.pace(options.rate, options.seconds, direct=True, stream=stream)
         before = await bench.sample()
@@ -261,6 +275,8 @@ async def run_bench(options: Options, directory: Path) -> tuple[list[str], list[
             bench = Bench(cluster, await asyncio.to_thread(_set_up, cluster))
             pace += await _pace_rows(bench, options, workers * options.machines)
             flood += await _flood_rows(bench, options, workers * options.machines)
+            if bench.turned_away:
+                print(f"{bench.turned_away} calls were answered 503", file=sys.stderr)  # noqa: T201
             await cluster.shut_down()
     return flood, pace
 
@@ -283,6 +299,7 @@ def _parse(arguments: Sequence[str]) -> Options:
 
 _FLOOD_HEAD: Final = (
     *("workers", "connections", "calls/s", "items a commit", "worker, us", "database, us", "provider, us"),
+    "log, bytes",
     *("p50, ms", "p99, ms"),
 )
 _PACE_HEAD: Final = (

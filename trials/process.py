@@ -17,7 +17,11 @@ def children_of(pid: int) -> list[int]:
 
 def cpu_s(pid: int) -> float:
     """Return the CPU time of a process and of all that it has started, also of those that have ended."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except FileNotFoundError:
+        # A child that has ended meanwhile; its time is its parent's from then on.
+        return 0.0
     # From the third field on: utime, stime, cutime and cstime are fields 14 to 17.
     return sum(int(ticks) for ticks in fields[11:15]) / _TICKS_PER_S + sum(map(cpu_s, children_of(pid)))
 

@@ -24,7 +24,7 @@ Row = Mapping[str, Any]
 # after the till's retries. Clocks of several machines may differ by some of this too.
 _ADMISSION_LAG_MS: Final = 5 * 60 * 1000
 # How many rows are read for a page whose filter no index carries: few first, since most filters suit many.
-_SCANS: Final = (1_000, 9_000, 30_000)
+_SCANS: Final = (1_000, 4_000, 10_000)
 # Sorts before and after every id of a call.
 _FIRST: Final = ""
 _LAST: Final = "call_~"

@@ -99,6 +99,9 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     connection.execute("PRAGMA busy_timeout = 5000")
     if read_only:
         connection.execute("PRAGMA query_only = ON")
+        # A list whose filter no index carries reads rows all over the file: for 30,000 of a million calls
+        # SQLite read 292 MB with its own 2 MB, 80 MB with these.
+        connection.execute("PRAGMA cache_size = -16384")
     else:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")

@@ -1,0 +1,211 @@
+"""Bench of lists and charts at size: loads a log of calls, then asks for every documented filter and chart.
+
+    python -m trials.bench_logs --calls 10000000 --engine postgresql
+
+Prints p50 and p95 of each through the control API, JSON and all, and ends with 1 where one is too slow.
+"""
+
+import argparse
+import asyncio
+import math
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, get_args
+
+import asyncpg
+import httpx
+import typer
+from sqlalchemy import select
+
+from tokenopen.api.control_app import create_control_app
+from tokenopen.bootstrap import create_upstream
+from tokenopen.control.actor import Actor
+from tokenopen.control.management_key import create_management_key
+from tokenopen.control.seed_groups import SEED_GROUPS
+from tokenopen.control.services import Services
+from tokenopen.control.setup import set_up
+from tokenopen.jobs.usage_fold import fold_usage
+from tokenopen.ports.clock import SystemClock
+from tokenopen.ports.storage import Storage
+from tokenopen.settings import Settings
+from tokenopen.storage.migrate import upgrade_sqlite
+from tokenopen.storage.postgresql import open_postgresql
+from tokenopen.storage.postgresql_start import upgrade_postgresql
+from tokenopen.storage.schema import ledger_entries
+from tokenopen.storage.sqlite import SqliteStorage
+from trials.call_log import DAY_MS, DAYS, CallLog
+from trials.call_log_load import Loader, PostgresqlLoader, SqliteLoader, load_log, make_accounts
+from trials.call_log_queries import LogWorld, Question, Who, questions
+from trials.postgresql import DatabaseServer
+
+P95_MAX_MS: Final = 300
+_HASHING_KEY: Final = b"h" * 32
+_SIZES: Final = """
+    SELECT relname, pg_table_size(oid), pg_indexes_size(oid) FROM pg_class
+    WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+    ORDER BY pg_total_relation_size(oid) DESC LIMIT 6"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A database with a log in it, and who may ask."""
+
+    storage: Storage
+    world: LogWorld
+    keys: Mapping[Who, str]
+
+
+@asynccontextmanager
+async def _sqlite() -> AsyncIterator[tuple[Storage, Callable[[], Awaitable[Loader]]]]:
+    with tempfile.TemporaryDirectory(prefix="tokenopen-logs-") as directory:
+        path = Path(directory) / "tokenopen.sqlite3"
+        upgrade_sqlite(path)
+        storage = SqliteStorage(path, SystemClock())
+
+        async def loader() -> Loader:
+            return SqliteLoader(path)
+
+        yield storage, loader
+        typer.echo(f"database: {path.stat().st_size / 2**30:.1f} GiB")
+        await storage.close()
+
+
+@asynccontextmanager
+async def _postgresql(version: str) -> AsyncIterator[tuple[Storage, Callable[[], Awaitable[Loader]]]]:
+    with DatabaseServer(version=version) as server:
+        typer.echo(server.version)
+        await upgrade_postgresql(server.url)
+        storage = await open_postgresql(server.url)
+
+        async def loader() -> Loader:
+            return PostgresqlLoader(await asyncpg.connect(server.url))
+
+        yield storage, loader
+        connection = await asyncpg.connect(server.url)
+        size = await connection.fetchval("SELECT pg_database_size(current_database())")
+        typer.echo(f"database: {size / 2**30:.1f} GiB")
+        for table, rows, indexes in await connection.fetch(_SIZES):
+            typer.echo(f"  {table}: {rows / 2**20:,.0f} MiB and {indexes / 2**20:,.0f} MiB of indexes")
+        await connection.close()
+        await storage.close()
+
+
+async def load(
+    storage: Storage, loader: Callable[[], Awaitable[Loader]], *, calls: int, accounts: int, days: int = DAYS
+) -> Loaded:
+    """Set the database up, load a log that ends now, and fold what is over."""
+    until_ms = SystemClock().now_ms()
+    async with storage.write() as tx:
+        administrator = (await set_up(tx, seed_groups=SEED_GROUPS, default_group="default")).administrator
+    made = await make_accounts(storage, administrator, count=accounts, at_ms=until_ms - days * DAY_MS)
+    log = CallLog(made, calls=calls, until_ms=until_ms, days=days)
+    await load_log(storage, await loader(), log)
+    await fold_usage(storage)
+    async with storage.read() as tx:
+        entry = await tx.fetch_one(
+            select(ledger_entries.c.call_id)
+            .where(ledger_entries.c.account_id == made[0].id, ledger_entries.c.kind == "charge")
+            .limit(1)
+        )
+    assert entry is not None
+    owner = replace(administrator, user_id=made[0].user_id, account_id=made[0].id, role="user")
+    return Loaded(
+        storage=storage,
+        world=LogWorld(
+            accounts=made,
+            groups=[seed.slug for seed in SEED_GROUPS],
+            until_ms=until_ms,
+            call_id=entry["call_id"],
+        ),
+        keys={"administrator": await _key(storage, administrator), "user": await _key(storage, owner)},
+    )
+
+
+async def _key(storage: Storage, actor: Actor) -> str:
+    async with storage.write() as tx:
+        key, _ = await create_management_key(
+            tx, actor, user_id=actor.user_id, name="Bench", hashing_key=_HASHING_KEY
+        )
+    return key
+
+
+@asynccontextmanager
+async def control_client(loaded: Loaded, who: Who) -> AsyncIterator[httpx.AsyncClient]:
+    """The control API on the database, asked with the management key of one who may ask."""
+    services = Services(
+        storage=loaded.storage,
+        clock=SystemClock(),
+        upstream=create_upstream(Settings()),
+        hashing_key=_HASHING_KEY,
+        sealing_key=_HASHING_KEY,
+        allowed_networks=(),
+    )
+    transport = httpx.ASGITransport(create_control_app(services))
+    headers = {"Authorization": f"Bearer {loaded.keys[who]}"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://bench", headers=headers) as client:
+        yield client
+
+
+async def ask(loaded: Loaded, *, times: int) -> Sequence[tuple[Question, Sequence[float], int]]:
+    """Ask every question so often; return the times in ms, in order, and how many rows came last."""
+    found = []
+    async with AsyncExitStack() as stack:
+        clients = {who: await stack.enter_async_context(control_client(loaded, who)) for who in get_args(Who)}
+        for question in questions(loaded.world):
+            draw = random.Random(question.name)  # noqa: S311 no secret
+            taken, rows = [], 0
+            # The first time also puts the statement together, which a process does once in its life.
+            for _ in range(1 + times):
+                query = question.make(draw)
+                began = time.perf_counter()
+                answer = await clients[question.who].get(question.path, params=query)
+                taken.append((time.perf_counter() - began) * 1000)
+                assert answer.status_code == 200, answer.text
+                rows = len(answer.json()["data"])
+            found.append((question, sorted(taken[1:]), rows))
+    return found
+
+
+async def _run(engine: str, version: str, calls: int, accounts: int, times: int) -> bool:
+    opened = _sqlite() if engine == "sqlite" else _postgresql(version)
+    async with opened as (storage, loader):
+        began = time.monotonic()
+        loaded = await load(storage, loader, calls=calls, accounts=accounts)
+        typer.echo(f"loaded {calls:,} calls of {accounts:,} accounts in {time.monotonic() - began:,.0f} s")
+        typer.echo(f"{'':64} {'p50 ms':>8} {'p95 ms':>8} {'rows':>6}")
+        slow = 0
+        for question, taken, rows in await ask(loaded, times=times):
+            p95 = taken[math.ceil(len(taken) * 0.95) - 1]
+            slow += p95 > P95_MAX_MS
+            name = f"{question.who:14} {question.name}"
+            typer.echo(f"{name:64} {statistics.median(taken):8.1f} {p95:8.1f} {rows:6}")
+        typer.echo(f"{slow} above {P95_MAX_MS} ms" if slow else f"all within {P95_MAX_MS} ms")
+    return slow == 0
+
+
+def main() -> None:
+    """Load and ask, on one engine or on both."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--calls", type=int, default=10_000_000)
+    parser.add_argument("--accounts", type=int, default=2_000)
+    parser.add_argument("--engine", choices=("sqlite", "postgresql", "both"), default="both")
+    parser.add_argument("--postgresql", default="18", help="version of the server")
+    parser.add_argument("--times", type=int, default=40)
+    given = parser.parse_args()
+    engines = ("sqlite", "postgresql") if given.engine == "both" else (given.engine,)
+    fine = [
+        asyncio.run(_run(engine, given.postgresql, given.calls, given.accounts, given.times))
+        for engine in engines
+    ]
+    sys.exit(0 if all(fine) else 1)
+
+
+if __name__ == "__main__":
+    main()
