@@ -101,7 +101,7 @@ def test_a_price_list_without_some_class_is_our_mistake(missing: str) -> None:
 def test_a_counted_class_has_the_price_that_names_it_and_no_other() -> None:
     prices = priced(input=1, output=1, images=40)
     assert prices.per_million["images"] == 40
-    assert prices.unpriced(COUNTED_CLASSES) == ["characters", "seconds", "searches"]
+    assert prices.unpriced(COUNTED_CLASSES) == ["characters", "seconds", "searches", "web_searches"]
     assert prices.unpriced(["input", "images"]) == []
 
 

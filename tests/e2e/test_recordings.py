@@ -42,7 +42,14 @@ SURFACES: Final = {
 REFUSED: Final = {
     "chat": {"tools": 3, "provider": 3, "web_search_options": 2, "models": 2, "preset": 1, "not_found": 1},
     "messages": {"tools": 20, "mcp_servers": 1, "not_found": 2},
-    "responses": {"tools": 9, "background": 1, "service_tier": 1, "provider": 1, "not_found": 7},
+    "responses": {
+        "tools": 3,
+        "max_tool_calls": 6,
+        "background": 1,
+        "service_tier": 1,
+        "provider": 1,
+        "not_found": 7,
+    },
 }
 
 

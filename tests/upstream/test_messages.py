@@ -75,7 +75,6 @@ def test_what_cannot_be_is_refused_by_name(field: str, wrong: Any) -> None:
 @pytest.mark.parametrize(
     "kind",
     [
-        "web_search_20250305",
         "web_fetch_20250910",
         "code_execution_20260120",
         "advisor_20260301",
@@ -86,6 +85,37 @@ def test_what_cannot_be_is_refused_by_name(field: str, wrong: Any) -> None:
 def test_tools_that_the_provider_runs_for_a_charge_are_refused(kind: str) -> None:
     tools = [{"name": "f", "input_schema": {}}, {"type": kind, "name": "x", "input_schema": {}}]
     assert refusal_of(tools=tools).facts["param"] == "tools"
+
+
+def search(**members: Any) -> dict[str, Any]:
+    return {"type": "web_search_20250305", "name": "web_search", **members}
+
+
+def test_web_search_is_read_with_its_bound() -> None:
+    request = read(tools=[search(max_uses=3), search(max_uses=4), {"type": "custom", "name": "f"}])
+    assert (request.counted_units, request.own_prices) == ({"web_searches": 7}, (("web_searches",),))
+    assert request.open_ended
+    assert read(tools=[{"type": "custom", "name": "f"}]).own_prices == ()
+
+
+@pytest.mark.parametrize(
+    "bound",
+    [{}, {"max_uses": None}, {"max_uses": 0}, {"max_uses": 1.5}, {"max_uses": 10_001}, {"maxUses": 5}],
+)
+def test_web_search_without_a_bound_is_refused(bound: dict[str, Any]) -> None:
+    refusal = refusal_of(tools=[search(max_uses=1), search(**bound)])
+    assert "max_uses" in refusal.message
+    twice = b'{"model":"m","messages":[{}],"tools":[{"type":"web_search_1","max_uses":9,"max_uses":1}]}'
+    with pytest.raises(InvalidRequest, match="given twice"):
+        MESSAGES.read_request(twice)
+
+
+def test_searches_are_reported_beside_the_tokens() -> None:
+    used = {"web_search_requests": 3, "web_fetch_requests": 1}
+    assert units_of(report_of(5, 2, server_tool_use=used)) == {"input": 5, "output": 2, "web_searches": 3}
+    assert units_of(report_of(5, 2, server_tool_use=None)) == {"input": 5, "output": 2}
+    with pytest.raises(ImpossibleUsage):
+        units_of(report_of(5, 2, server_tool_use={"web_search_requests": -1}))
 
 
 def test_tools_that_the_caller_runs_and_the_search_for_tools_pass() -> None:

@@ -66,8 +66,7 @@ def test_what_cannot_be_is_refused_by_name(field: str, wrong: Any) -> None:
 
 
 HOSTED = [
-    "web_search",
-    "web_search_preview",
+    "web_search_of_a_kind_to_come",
     "file_search",
     "code_interpreter",
     "image_generation",
@@ -83,6 +82,39 @@ def test_tools_that_the_provider_runs_are_refused_wherever_they_are_given(kind: 
     assert refusal_of(tools=[{"type": "namespace", "tools": [tool]}]).facts["param"] == "tools"
     for item in ("additional_tools", "tool_search_output", "of_a_kind_that_is_not_known"):
         assert refusal_of(input=[{"type": item, "tools": [tool]}]).facts["param"] == "input"
+
+
+SEARCHES = ["web_search", "web_search_2025_08_26", "web_search_preview", "web_search_preview_2025_03_11"]
+
+
+@pytest.mark.parametrize("kind", SEARCHES)
+def test_web_search_is_read_with_its_bound(kind: str) -> None:
+    request = read(tools=[{"type": kind}, {"type": "function"}], max_tool_calls=3)
+    assert (request.counted_units, request.own_prices) == ({"web_searches": 3}, (("web_searches",),))
+    assert request.open_ended
+    # The bound alone asks for nothing.
+    assert read(max_tool_calls=3).counted_units == {}
+    for bound in ({}, {"max_tool_calls": None}, {"max_tool_calls": 0}, {"maxToolCalls": 1}):
+        assert "max_tool_calls" in refusal_of(tools=[{"type": kind}], **bound).message
+
+
+@pytest.mark.parametrize("kind", SEARCHES)
+def test_web_search_is_refused_where_it_stands_elsewhere(kind: str) -> None:
+    tool = {"type": kind}
+    nested = [{"type": "namespace", "tools": [tool]}]
+    assert refusal_of(tools=nested, max_tool_calls=1).facts["param"] == "tools"
+    item = {"type": "additional_tools", "tools": [tool]}
+    assert refusal_of(input=[item], max_tool_calls=1).facts["param"] == "input"
+
+
+def test_searches_of_a_stream_count_also_where_the_end_leaves_the_output_out() -> None:
+    reader = RESPONSES.stream_reader(read(stream=True), convention=OPENAI)
+    item = {"type": "web_search_call", "status": "completed", "action": {"type": "search"}}
+    done = {"type": "response.output_item.done", "item": item}
+    end = {"type": "response.completed", "response": {"output": [], "usage": report_of(5, 2)}}
+    for said in (done, done, end):
+        reader.feed(b"data: " + json.dumps(said).encode() + b"\n\n")
+    assert reader.usage == Usage({"input": 5, "output": 2, "web_searches": 2})
 
 
 def test_tools_that_the_caller_runs_and_the_search_for_tools_pass() -> None:

@@ -101,11 +101,19 @@ class PriceRevision:
         object.__setattr__(self, "ceilings", tuple(ceilings))
 
     def find_unpriced(self, needed: Iterable[Sequence[str]]) -> Sequence[str] | None:
-        """Return the first of several alternatives of which no class was named, None where each has one."""
+        """Return the first of several alternatives of which no class was named, None where each has one.
+
+        A counted class has to be named for every length of input, since nothing else gives it a price.
+        """
         for alternatives in needed:
-            if self.named.isdisjoint(alternatives):
+            if not any(
+                unit_class in self.named and self._is_priced(unit_class) for unit_class in alternatives
+            ):
                 return alternatives
         return None
+
+    def _is_priced(self, unit_class: str) -> bool:
+        return not any(prices.unpriced((unit_class,)) for prices in self.price_lists)
 
     def prices_for(self, input_units: int) -> Prices:
         """Return the price list of a call with so many input units."""

@@ -4,6 +4,7 @@ input_tokens                 input that was neither read from a cache nor writte
 cache_read_input_tokens      on top of it
 cache_creation_input_tokens  on top of it; ``cache_creation`` tells 5 minutes and 1 hour apart
 output_tokens                all output, thinking inside
+server_tool_use              its web_search_requests are charged by the search, beside their tokens
 iterations                   what the call consisted of, where it consisted of several: compactions are
                              charged but in no other number, tools with a model of their own are theirs
 """
@@ -24,6 +25,10 @@ class _CacheCreation(msgspec.Struct, gc=False, frozen=True):
     ephemeral_1h_input_tokens: _Units = None
 
 
+class _ServerToolUse(msgspec.Struct, gc=False, frozen=True):
+    web_search_requests: _Units = None
+
+
 class _Part(msgspec.Struct, gc=False, frozen=True):
     input_tokens: _Units = None
     output_tokens: _Units = None
@@ -40,6 +45,7 @@ class MessagesReport(_Part, frozen=True):
     """A ``usage`` object, as far as it says how many units were used."""
 
     iterations: Sequence[_Iteration] | None = None
+    server_tool_use: _ServerToolUse | None = None
 
 
 _NO_CREATION: Final = _CacheCreation()
@@ -80,12 +86,14 @@ def usage_from_messages_report(report: MessagesReport) -> Usage | None:
             f"iterations of {fresh} input and {output} output units make {report.input_tokens} "
             f"and {report.output_tokens}"
         )
+    searches = 0 if report.server_tool_use is None else report.server_tool_use.web_search_requests or 0
     return usage_of(
         input=fresh,
         cached_input=sum(part.cache_read_input_tokens or 0 for part in parts),
         cache_write=sum(_written(part)[0] for part in parts),
         cache_write_1h=sum(_written(part)[1] for part in parts),
         output=output,
+        web_searches=searches,
     )
 
 

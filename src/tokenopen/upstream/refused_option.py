@@ -6,7 +6,7 @@ it, would be charged wrongly. The names are those of every provider that takes O
 same field goes to whichever provider carries the model.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -67,7 +67,7 @@ _STANDARD_SERVICE: Final = frozenset({"auto", "default", "standard", "standard_o
 _NOTHING_ASKED: Final = frozenset({b"null", b"false", b"[]"})
 _SHOWN_CHARACTERS: Final = 60
 OPTION_NAMES: Final = frozenset(REFUSED_OPTIONS) | {"service_tier", "tools"}
-_TOOL_NAMES: Final = KnownNames({"type", "tools"})
+_TOOL_NAMES: Final = KnownNames({"type", "tools", "max_uses"})
 
 _items_decoder: Final = msgspec.json.Decoder(list[msgspec.Raw] | None)
 _text_decoder: Final = msgspec.json.Decoder(str | None)
@@ -79,11 +79,14 @@ class FreeTools:
 
     ``types`` are given whole, ``prefixes`` are followed by a date. A tool without a type is free where it
     has the member ``untyped_member``. The tools inside a ``namespace`` are looked at as well.
+    ``search_types`` and ``search_prefixes`` are kinds of web search, which is not free but can have a price.
     """
 
     types: frozenset[str]
     prefixes: tuple[str, ...] = ()
     untyped_member: str | None = None
+    search_types: frozenset[str] = frozenset()
+    search_prefixes: tuple[str, ...] = ()
 
     def include(self, kind: str | None, tool: JsonObject) -> bool:
         """Tell whether a tool of a type, or without one, is one of them."""
@@ -91,20 +94,28 @@ class FreeTools:
             return self.untyped_member is not None and self.untyped_member in tool
         return kind in self.types or kind.startswith(self.prefixes)
 
+    def include_search(self, kind: str | None) -> bool:
+        """Tell whether a tool of a type searches the web."""
+        return kind is not None and (kind in self.search_types or kind.startswith(self.search_prefixes))
+
 
 # Mistral takes functions without a type.
 CHAT_TOOLS: Final = FreeTools(types=frozenset({"function", "custom"}), untyped_member="function")
 
 
-def refuse_options(fields: JsonObject, tools: FreeTools = CHAT_TOOLS) -> None:
-    """Raise InvalidRequest for an option that the model's price does not cover."""
+def refuse_options(fields: JsonObject, tools: FreeTools = CHAT_TOOLS) -> Sequence[JsonObject]:
+    """Raise InvalidRequest for an option that no model's price covers.
+
+    Return the tools that search the web: they need a price of their own, and a bound.
+    """
     for name in sorted(fields.keys() & REFUSED_OPTIONS.keys()):
         if fields[name] not in _NOTHING_ASKED:
             raise InvalidRequest(f"{name} is not offered here: {REFUSED_OPTIONS[name]}.", param=name)
     if "service_tier" in fields:
         _refuse_service(fields)
     if "tools" in fields:
-        refuse_hosted_tools(fields["tools"], tools, field="tools")
+        return refuse_hosted_tools(fields["tools"], tools, field="tools", allow_searches=True)
+    return ()
 
 
 def _refuse_service(fields: JsonObject) -> None:
@@ -119,8 +130,14 @@ def _refuse_service(fields: JsonObject) -> None:
         )
 
 
-def refuse_hosted_tools(raw: bytes, tools: FreeTools, *, field: str) -> None:
-    """Raise InvalidRequest for a tool of ``field`` that the provider runs for a charge of its own."""
+def refuse_hosted_tools(
+    raw: bytes, tools: FreeTools, *, field: str, allow_searches: bool = False
+) -> Sequence[JsonObject]:
+    """Raise InvalidRequest for a tool of ``field`` that the provider runs for a charge of its own.
+
+    Return those that search the web, which are refused as well unless ``allow_searches``.
+    """
+    searches: list[JsonObject] = []
     try:
         given = _items_decoder.decode(raw) or ()
     except msgspec.DecodeError:
@@ -131,8 +148,11 @@ def refuse_hosted_tools(raw: bytes, tools: FreeTools, *, field: str) -> None:
             kind = _text_decoder.decode(tool.view("type")) if "type" in tool else None
         except (msgspec.DecodeError, UnicodeDecodeError):
             kind = ""
-        if not tools.include(kind, tool):
+        if allow_searches and tools.include_search(kind):
+            searches.append(tool)
+        elif not tools.include(kind, tool):
             which = f"of type {kind[:_SHOWN_CHARACTERS]!a}" if kind else "without a type that is known"
             raise InvalidRequest(f"Tools {which} are not offered here: {_HOSTED_TOOL}.", param=field)
         if "tools" in tool:
             refuse_hosted_tools(tool["tools"], tools, field=field)
+    return searches

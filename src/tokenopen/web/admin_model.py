@@ -15,6 +15,7 @@ from tokenopen.control.page import PageRequest
 from tokenopen.control.price import PriceRecord
 from tokenopen.core.catalog import InvalidPrices, Prices, resolve_prices
 from tokenopen.core.errors import Conflict, InvalidRequest, NotFound, Refusal
+from tokenopen.core.usage import COUNTED_CLASSES
 from tokenopen.ports.storage import Transaction
 from tokenopen.storage.model import ListedState, list_model_states
 from tokenopen.web.flash import redirect
@@ -132,6 +133,7 @@ async def _show_editor(
         "prices": _resolved(typed, record),
         "common_prices": COMMON_PRICES,
         "other_prices": OTHER_PRICES,
+        "counted_prices": COUNTED_CLASSES,
         "steps": step_fields(form),
         "typed_name": name,
         "zone_name": visit.zone.key,

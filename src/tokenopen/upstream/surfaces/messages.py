@@ -18,12 +18,14 @@ from tokenopen.upstream.request_field import TOKENS_MAX, read_count, read_flag, 
 from tokenopen.upstream.surface import NO_TARGET, CallRequest, ReportConvention, StreamReader, Target
 from tokenopen.upstream.surfaces.messages_stream import MessagesStreamReader
 from tokenopen.upstream.surfaces.openai_shape import find_usage, with_upstream_fields
+from tokenopen.upstream.web_search import WEB_SEARCHES, counted, is_result, read_bound, with_searches
 
 MESSAGES_TOOLS: Final = FreeTools(
     types=frozenset({"custom"}),
     # Defined by Anthropic and run by the caller; searches for tools are run by it, for nothing.
     prefixes=("bash_", "text_editor_", "computer_", "memory_", "tool_search_tool_"),
     untyped_member="input_schema",
+    search_prefixes=("web_search_",),
 )
 _KNOWN: Final = KnownNames(
     {"model", "messages", "system", "max_tokens", "stream", "context_management", "container"} | OPTION_NAMES
@@ -59,7 +61,7 @@ class MessagesSurface:
     def read_request(self, body: bytes, target: Target = NO_TARGET) -> CallRequest:
         fields = read_object(body, _KNOWN)
         model = read_model(fields)
-        refuse_options(fields, MESSAGES_TOOLS)
+        searches = refuse_options(fields, MESSAGES_TOOLS)
         measure = measure_anthropic_messages(fields)
         measure.refer(_container_id(fields), param="container")
         sent = read_messages_headers(target.headers)
@@ -76,11 +78,14 @@ class MessagesSurface:
             input_bytes=runs * (len(body) - measure.data_bytes),
             attachments=runs * measure.attachments,
             text_bytes=measure.text_bytes,
-            open_ended=False,
+            # What is found comes on top of what is sent.
+            open_ended=bool(searches),
             fields=fields,
             headers=sent.headers,
             references=measure.references,
             priced_above_units=sent.priced_above_units,
+            counted_units=counted(read_bound(searches, "max_uses", param="tools")),
+            own_prices=((WEB_SEARCHES,),) if searches else (),
         )
 
     def upstream_body(
@@ -114,7 +119,8 @@ class MessagesSurface:
         if not content:
             return usage_of(source="estimated")
         written = sum(map(_written_bytes, content))
-        return estimated_usage(text_bytes=request.text_bytes, output_units=written // TEXT_BYTES_PER_UNIT)
+        least = estimated_usage(text_bytes=request.text_bytes, output_units=written // TEXT_BYTES_PER_UNIT)
+        return with_searches(least, sum(map(is_result, content)))
 
     def estimate_stream(self, request: CallRequest, *, content_events: int) -> Usage:
         return estimated_usage(text_bytes=request.text_bytes, output_units=content_events)

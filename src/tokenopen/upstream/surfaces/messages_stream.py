@@ -16,6 +16,7 @@ from tokenopen.upstream.messages_usage import (
 )
 from tokenopen.upstream.sse import Event
 from tokenopen.upstream.surfaces.marked_stream import MarkedStreamReader, Seen
+from tokenopen.upstream.web_search import WEB_SEARCHES, is_result, with_searches
 
 _NULL: Final = msgspec.Raw(b"null")
 
@@ -35,6 +36,7 @@ class _Event(msgspec.Struct, gc=False):
     delta: _Delta | None = None
     message: _Message | None = None
     usage: msgspec.Raw = _NULL
+    content_block: Any = None
 
 
 _event_decoder: Final = msgspec.json.Decoder(_Event)
@@ -47,6 +49,8 @@ class MessagesStreamReader(MarkedStreamReader):
         super().__init__()
         self._report: MessagesReport | None = None
         self._is_final = False
+        # Reported at the end only; until then they are counted.
+        self._searches = 0
 
     @property
     def usage(self) -> Usage | None:
@@ -58,7 +62,8 @@ class MessagesStreamReader(MarkedStreamReader):
         if self.content_events == 0:
             return None
         written = max(self._report.output_tokens or 0, self.content_events)
-        return Usage({**usage.units, "output": written}, "estimated")
+        searches = max(usage.units.get(WEB_SEARCHES, 0), self._searches)
+        return with_searches(Usage({**usage.units, "output": written}, "estimated"), searches)
 
     def _see(self, event: Event) -> Seen:
         try:
@@ -69,6 +74,8 @@ class MessagesStreamReader(MarkedStreamReader):
         if kind == "content_block_delta" and said.delta is not None:
             delta = said.delta
             return Seen(has_content=bool(delta.text or delta.thinking or delta.partial_json))
+        if kind == "content_block_start":
+            self._searches += is_result(said.content_block)
         if kind == "message_stop":
             return Seen(is_mark=True, is_end=True)
         if kind == "error":

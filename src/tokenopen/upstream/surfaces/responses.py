@@ -18,6 +18,14 @@ from tokenopen.upstream.surface import NO_TARGET, CallRequest, ReportConvention,
 from tokenopen.upstream.surfaces.openai_shape import find_usage, with_upstream_fields
 from tokenopen.upstream.surfaces.responses_stream import ResponsesStreamReader, find_response_ids
 from tokenopen.upstream.usage_report import read_responses_report, usage_from_report
+from tokenopen.upstream.web_search import (
+    CALL_ITEM,
+    WEB_SEARCHES,
+    count_searches,
+    counted,
+    read_bound,
+    with_searches,
+)
 
 RESPONSES_TOOLS: Final = FreeTools(
     types=frozenset(
@@ -32,12 +40,16 @@ RESPONSES_TOOLS: Final = FreeTools(
             "tool_search",
             "namespace",
         }
-    )
+    ),
+    search_types=frozenset(
+        {"web_search", "web_search_2025_08_26", "web_search_preview", "web_search_preview_2025_03_11"}
+    ),
 )
 # Names of what the provider keeps and adds to the input.
 _KEPT_INPUT: Final = ("previous_response_id", "conversation")
 _KNOWN: Final = KnownNames(
     {"model", "input", "instructions", "stream", "max_output_tokens", "prompt", "context_management"}
+    | {"max_tool_calls"}
     | {*_KEPT_INPUT}
     | OPTION_NAMES
 )
@@ -54,6 +66,13 @@ class _Reply(msgspec.Struct, gc=False):
 _reply_decoder: Final = msgspec.json.Decoder(_Reply)
 
 
+class _Items(msgspec.Struct, gc=False):
+    output: Any = None
+
+
+_items_decoder: Final = msgspec.json.Decoder(_Items)
+
+
 class ResponsesSurface:
     """Implements Surface."""
 
@@ -67,7 +86,9 @@ class ResponsesSurface:
     def read_request(self, body: bytes, target: Target = NO_TARGET) -> CallRequest:
         fields = read_object(body, _KNOWN)
         model = read_model(fields)
-        refuse_options(fields, RESPONSES_TOOLS)
+        searches = refuse_options(fields, RESPONSES_TOOLS)
+        # It bounds the calls of all hosted tools, and there are no others.
+        bound = read_bound((fields,), "max_tool_calls", param="max_tool_calls") if searches else 0
         if _is_given(fields, "prompt"):
             raise InvalidRequest(
                 "prompt is not offered here: a stored prompt decides over model and tools.", param="prompt"
@@ -87,10 +108,15 @@ class ResponsesSurface:
             input_bytes=runs * (len(body) - measure.data_bytes),
             attachments=runs * measure.attachments,
             text_bytes=measure.text_bytes,
-            open_ended=measure.open_ended or any(_is_given(fields, name) for name in _KEPT_INPUT),
+            # What is found comes on top of what is sent.
+            open_ended=bool(searches)
+            or measure.open_ended
+            or any(_is_given(fields, name) for name in _KEPT_INPUT),
             fields=fields,
             references=measure.references,
             item_ids=measure.item_ids,
+            counted_units=counted(bound),
+            own_prices=((WEB_SEARCHES,),) if searches else (),
         )
 
     def upstream_body(
@@ -111,7 +137,8 @@ class ResponsesSurface:
 
     def read_reply(self, body: bytes, *, convention: ReportConvention) -> Usage | None:
         report = read_responses_report(find_usage(body))
-        return None if report is None else usage_from_report(report, convention)
+        usage = None if report is None else usage_from_report(report, convention)
+        return None if usage is None else with_searches(usage, _searches_in(body))
 
     def created_ids(self, body: bytes) -> Sequence[str]:
         return find_response_ids(body)
@@ -124,13 +151,14 @@ class ResponsesSurface:
         if not output:
             return usage_of(source="estimated")
         written = sum(_text_length(part) for item in output for part in _parts(item.content))
-        return estimated_usage(text_bytes=request.text_bytes, output_units=written // TEXT_BYTES_PER_UNIT)
+        least = estimated_usage(text_bytes=request.text_bytes, output_units=written // TEXT_BYTES_PER_UNIT)
+        return with_searches(least, _searches_in(body))
 
     def estimate_stream(self, request: CallRequest, *, content_events: int) -> Usage:
         return estimated_usage(text_bytes=request.text_bytes, output_units=content_events)
 
     def stream_reader(self, request: CallRequest, *, convention: ReportConvention) -> StreamReader:
-        return ResponsesStreamReader(convention=convention)
+        return ResponsesStreamReader(convention=convention, text_bytes=request.text_bytes)
 
 
 def _is_given(fields: JsonObject, name: str) -> bool:
@@ -144,6 +172,15 @@ def _kept_id(fields: JsonObject, name: str) -> Any:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return 0
     return kept.get("id", 0) if isinstance(kept, dict) else kept
+
+
+def _searches_in(body: bytes) -> int:
+    if CALL_ITEM.encode() not in body:
+        return 0
+    try:
+        return count_searches(_items_decoder.decode(body).output)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return 0
 
 
 def _parts(content: Any) -> list[Any]:

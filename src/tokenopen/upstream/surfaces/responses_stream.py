@@ -9,11 +9,13 @@ from typing import Any, Final
 
 import msgspec
 
+from tokenopen.core.estimate import estimated_usage
 from tokenopen.core.usage import ImpossibleUsage, Usage
 from tokenopen.upstream.sse import Event
 from tokenopen.upstream.surface import ReportConvention
 from tokenopen.upstream.surfaces.marked_stream import MarkedStreamReader, Seen
 from tokenopen.upstream.usage_report import read_responses_report, usage_from_report
+from tokenopen.upstream.web_search import count_searches, is_search, with_searches
 
 _NULL: Final = msgspec.Raw(b"null")
 _DONE: Final = b"[DONE]"
@@ -54,10 +56,13 @@ def _ids_of(response: _Response) -> list[str]:
 class ResponsesStreamReader(MarkedStreamReader):
     """Reads one stream of ``/v1/responses``."""
 
-    def __init__(self, *, convention: ReportConvention) -> None:
+    def __init__(self, *, convention: ReportConvention, text_bytes: int) -> None:
         super().__init__()
         self._convention = convention
+        self._text_bytes = text_bytes
         self._usage: Usage | None = None
+        # Items of the output that are searches, as they were told one by one.
+        self._searches = 0
         # As in a set, in the order in which they came.
         self._ids: dict[str, None] = {}
 
@@ -67,7 +72,12 @@ class ResponsesStreamReader(MarkedStreamReader):
 
     @property
     def usage(self) -> Usage | None:
-        return self._usage
+        if self._usage is not None:
+            return with_searches(self._usage, self._searches)
+        if self._searches == 0 or self.content_events == 0:
+            return None
+        least = estimated_usage(text_bytes=self._text_bytes, output_units=self.content_events)
+        return with_searches(least, self._searches)
 
     def _see(self, event: Event) -> Seen:
         if event.data.strip() == _DONE:
@@ -82,6 +92,8 @@ class ResponsesStreamReader(MarkedStreamReader):
             self._ids.update(dict.fromkeys(_ids_of(said.response)))
         if isinstance(said.item, dict) and isinstance(said.item.get("id"), str):
             self._ids[said.item["id"]] = None
+        if said.type == "response.output_item.done":
+            self._searches += is_search(said.item)
         if said.type in ("error", "response.failed"):
             self.failed = True
         if said.type not in _MARKS:
@@ -91,6 +103,9 @@ class ResponsesStreamReader(MarkedStreamReader):
     def _note(self, response: _Response | None) -> ImpossibleUsage | None:
         """Keep what is reported; return why it cannot be true."""
         try:
+            if response is not None:
+                # The whole output says it again, and some leave it out there.
+                self._searches = max(self._searches, count_searches(response.output))
             report = None if response is None else read_responses_report(bytes(response.usage))
             self._usage = None if report is None else usage_from_report(report, self._convention)
         except ImpossibleUsage as error:

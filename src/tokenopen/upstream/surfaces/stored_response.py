@@ -76,4 +76,4 @@ class StoredResponseSurface:
         return usage_of(source="estimated")
 
     def stream_reader(self, request: CallRequest, *, convention: ReportConvention) -> StreamReader:
-        return ResponsesStreamReader(convention=convention)
+        return ResponsesStreamReader(convention=convention, text_bytes=0)
