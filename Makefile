@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup assets demo test test-fast test-postgresql trial-crash trial-cluster trial-limits trial-streams trial-clients trial-postgresql-versions mutants trial-api bench bench-cluster bench-logs check format lock clean
+.PHONY: help setup assets demo test browser screenshots test-fast test-postgresql trial-crash trial-cluster trial-limits trial-streams trial-clients trial-postgresql-versions mutants trial-api bench bench-cluster bench-logs check format lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 20
 
@@ -41,8 +41,19 @@ assets-if-possible: $(VENV)/.python
 demo: $(VENV)/.run assets-if-possible ## start a demo: embedded database, simulated upstream; ONCE=1 checks itself and ends
 	$(BIN)/tokenopen demo $(if $(ONCE),--once)
 
-test: $(VENV)/.dev assets-if-possible check ## every check and test
+test: $(VENV)/.dev assets-if-possible browser check ## every check and test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Where it cannot be had, the tests that need it are skipped and say so.
+browser: ## install Debian's chromium for the tests in a browser, where that is possible
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq >/dev/null && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
+	  echo "There is no chromium, so tests in a browser are skipped. On Debian, as root: apt-get install chromium"
+
+screenshots: $(VENV)/.dev assets-if-possible browser ## a picture of every page of the demo, three times each; DIR=/somewhere
+	@test -n "$(DIR)" || { echo "Say where to: make screenshots DIR=/somewhere"; exit 1; }
+	$(BIN)/python -m trials.screenshots $(DIR)
 
 test-fast: $(VENV)/.dev ## tests without those that start processes
 	$(BIN)/python -m pytest -m "not slow"

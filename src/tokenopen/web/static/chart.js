@@ -1,7 +1,5 @@
 // Charts that answer to the pointer: the numbers are those of the table below each, so nothing else is sent.
 
-const LEGEND_HEIGHT = 34;
-
 function read(figure) {
   const table = document.getElementById(figure.dataset.chart);
   const rows = [...table.tBodies[0].rows];
@@ -25,9 +23,9 @@ function colour(name) {
   return found;
 }
 
-// As tall as the server's drawing was, legend included, so that nothing below it moves.
+// As tall as the server's drawing was, so that nothing below it moves; the legend lies over what is below.
 function size(figure) {
-  figure.plotHeight ??= Math.max(200, figure.querySelector(".plot-frame").clientHeight - LEGEND_HEIGHT);
+  figure.plotHeight ??= Math.max(200, figure.querySelector(".plot-frame").clientHeight);
   return { width: Math.max(figure.querySelector(".plot-frame").clientWidth, 280), height: figure.plotHeight };
 }
 
