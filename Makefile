@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup assets demo test browser screenshots test-fast test-postgresql trial-crash trial-cluster trial-limits trial-streams trial-clients trial-postgresql-versions mutants trial-api bench bench-cluster bench-logs check format lock clean
+.PHONY: help setup assets demo test browser screenshots test-fast test-postgresql trial-crash trial-cluster trial-limits trial-streams trial-hostile trial-clients trial-postgresql-versions mutants trial-api bench bench-cluster bench-logs check format lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 20
 
@@ -78,6 +78,9 @@ trial-limits: $(VENV)/.dev ## five times 1 to 6,000 requests a minute offered to
 trial-streams: $(VENV)/.dev ## a million damaged streams over every surface; STREAMS=n SEED=n repeats one
 	TOKENOPEN_TEST_STREAMS=$(or $(STREAMS),1000000) TOKENOPEN_TEST_SEED=$(or $(SEED),$(shell date +%s)) \
 	  $(BIN)/python -m pytest -q --timeout 0 tests/upstream/test_mutated_streams.py
+
+trial-hostile: $(VENV)/.dev ## HTTP that no client sends, 1,900 written cases and MADE=10000 made ones, to a real server; SEED=n
+	$(BIN)/python -m trials.hostile $(if $(MADE),--made $(MADE)) $(if $(SEED),--seed $(SEED))
 
 trial-clients: $(VENV)/.dev ## google-genai, LangChain, LiteLLM and the openai npm package against a real server; CLIENTS="litellm"
 	$(BIN)/python -m trials.clients $(CLIENTS)

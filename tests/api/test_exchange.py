@@ -10,6 +10,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from tests.gateway.world import until
+from tokenopen.api import http_protocol
 from tokenopen.api.exchange import EXCHANGE, Exchange
 from tokenopen.api.http_protocol import BoundedHttpProtocol
 
@@ -203,3 +204,87 @@ async def test_an_idle_connection_is_closed_and_one_in_use_is_not() -> None:
         # Empty lines between requests are nothing that is asked.
         writer.write(b"\r\n")
         assert await reader.read() == b""
+
+
+POST_CHUNKED = b"POST /x HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n"
+
+
+async def test_what_comes_behind_a_body_is_no_header() -> None:
+    """Or a caller could add to a head that was checked already."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["more_body"]:
+            pass
+        await replies(200, [(b"content-length", b"1")], b"%d" % len(scope["headers"]))(scope, receive, send)
+
+    async with serving(app) as (reader, writer, _):
+        writer.write(POST_CHUNKED + b"\r\n1\r\na\r\n")
+        await asyncio.sleep(0.01)
+        writer.write(b"0\r\nidempotency-key: k\r\n\r\n")
+        assert (await read_reply(reader))[1] == b"2"
+
+
+@pytest.mark.parametrize(
+    "framing", [b"content-length: 2\r\n\r\nab", b"transfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"]
+)
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_another_protocol_that_is_asked_for_is_declined_and_the_body_read(
+    framing: bytes, at_once: bool
+) -> None:
+    """Java's client asks for HTTP/2 so with each of its requests."""
+    head, body = framing.split(b"\r\n\r\n", 1)
+    head = b"POST /x HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: h2c\r\n" + head + b"\r\n\r\n"
+    async with serving(echo) as (reader, writer, _):
+        writer.write(head + body if at_once else head)
+        if not at_once:
+            await asyncio.sleep(0.01)
+            writer.write(body)
+        answered, echoed = await read_reply(reader)
+        assert echoed == b"/xab"
+        assert b"connection: close" in answered
+        writer.write(GET % b"more")
+        assert await reader.read() == b""
+
+
+@pytest.mark.parametrize("flood", [b"1;" + b"a" * 100_000, b"0\r\nx: " + b"a" * 100_000])
+async def test_a_body_without_bytes_of_its_own_is_not_read_for_ever(flood: bytes) -> None:
+    async with serving(echo) as (_, writer, state):
+        writer.write(POST_CHUNKED + b"\r\n")
+        await until(lambda: bool(state.tasks))
+        for at in range(0, len(flood), 10_000):
+            writer.write(flood[at : at + 10_000])
+            await asyncio.sleep(0.001)
+        await until(lambda: not state.connections)
+
+
+async def test_a_body_that_trickles_is_waited_for_as_long_as_its_size_allows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http_protocol, "BODY_TIMEOUT_S", 0.2)
+    async with serving(echo) as (reader, writer, state):
+        writer.write(b"POST /x HTTP/1.1\r\nhost: h\r\ncontent-length: 100\r\n\r\n")
+        while state.connections:
+            writer.write(b"a")
+            await asyncio.sleep(0.02)
+        assert await reader.read() == b""
+    monkeypatch.setattr(http_protocol, "BODY_BYTES_PER_S", 1)
+    async with serving(echo) as (reader, writer, _):
+        writer.write(b"POST /x HTTP/1.1\r\nhost: h\r\ncontent-length: 30\r\n\r\n" + b"a" * 29)
+        await asyncio.sleep(0.5)
+        writer.write(b"b")
+        assert (await read_reply(reader))[1] == b"/x" + b"a" * 29 + b"b"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST /x HTTP/1.1\r\nhost: h\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        POST_CHUNKED + b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /x\r\n\r\n",
+        b"GET /x HTTP/2.0\r\n\r\n",
+    ],
+)
+async def test_another_coding_or_another_http_is_refused(head: bytes) -> None:
+    async with serving(echo) as (reader, writer, _):
+        writer.write(head)
+        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")

@@ -1,8 +1,9 @@
-"""HTTP protocol: uvicorn's, with bounds on a request's head, which anybody can send before any key is read.
+"""HTTP protocol: uvicorn's, with bounds on what anybody can send before any key is read.
 
-uvicorn neither bounds a head's size nor how long it may take to come (OWASP: slow HTTP attacks). Requests are
-given to the application when their bytes have been taken in, so that nearly all are whole by then, and no
-timer is set for what comes at once: one that is set looks for itself whether its time has come.
+uvicorn bounds neither a head nor what stands around a body's bytes, and waits for both as long as they
+take (OWASP: slow HTTP attacks). Requests are given to the application when their bytes have been taken in,
+so that nearly all are whole by then, and no timer is set for what comes at once: one that is set looks for
+itself whether its time has come.
 """
 
 import asyncio
@@ -17,18 +18,33 @@ from tokenopen.api.exchange import EXCHANGE, Exchange
 
 HEAD_BYTES_MAX: Final = 64 * 1024
 HEAD_TIMEOUT_S: Final = 30
+# What may come of a body's framing (chunk extensions, trailers) without a byte of the body.
+FRAMING_BYTES_MAX: Final = 64 * 1024
+# A body has so long, and a second more for each so many bytes that have come.
+BODY_TIMEOUT_S: Final = 90
+BODY_BYTES_PER_S: Final = 64 * 1024
 _TOO_LARGE: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 )
+_INVALID: Final = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+_VERSIONS: Final = ("1.1", "1.0")
+_FRAMING: Final = (b"content-length", b"transfer-encoding")
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """Closes a connection whose next request's head is too large or does not come in time."""
+    """Closes a connection whose next request is too large around its body, or does not come in time."""
 
     _head_bytes = 0
     # Between a request's first byte and the end of its head.
     _head_begun = False
     _head_timer: asyncio.TimerHandle | None = None
+    # Between the end of a request's head and the request's.
+    _body_begun = False
+    _body_bytes = 0
+    _framing_bytes = 0
+    # When the body is too late, were nothing of it here, on the loop's clock; None where it came at once.
+    _body_due_s: float | None = None
+    _body_timer: asyncio.TimerHandle | None = None
     # Since when no request has begun, on the loop's clock; None while one is there.
     _idle_since_s: float | None = None
     _idle_timer: asyncio.TimerHandle | None = None
@@ -48,7 +64,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        body_bytes = self._body_bytes
+        # Not uvicorn's way of saying no, which writes a line for each to the log.
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            self._refuse(_INVALID)
         exchange, self._next = self._next, None
         if self.transport.is_closing():
             return
@@ -57,23 +78,72 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._head_begun:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX:
-                self.transport.write(_TOO_LARGE)
-                self.transport.close()
+                self._refuse(_TOO_LARGE)
             elif self._head_timer is None:
                 self._await_head()
+        elif self._body_begun:
+            self._framing_bytes = self._framing_bytes + len(data) if self._body_bytes == body_bytes else 0
+            if self._framing_bytes > FRAMING_BYTES_MAX:
+                self._refuse(_TOO_LARGE)
+            elif self._body_due_s is None:
+                self._await_body()
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline_upgrade(data[upgrade.args[0] :])
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Go on in HTTP/1.1, whatever other protocol was asked for (RFC 9110, 7.8).
+
+        The parser takes what follows such a head for that protocol's, so another one reads the body; nothing
+        may come after it.
+        """
+        framing = [header for header in self.scope["headers"] if header[0] in _FRAMING]
+        self.cycle.keep_alive = False
+        self.cycle.more_body = self._body_begun = bool(framing)
+        self.parser = httptools.HttpRequestParser(_BodyOnly(self))
+        if framing:
+            lines = b"".join(b"%b: %b\r\n" % header for header in framing)
+            self.parser.feed_data(b"POST / HTTP/1.1\r\nconnection: close\r\n%b\r\n%b" % (lines, rest))
+
+    def _refuse(self, answer: bytes) -> None:
+        """Answer what cannot be a request, unless a reply has begun, and close."""
+        if self.transport.is_closing():
+            return
+        if self._running is None or self._running.response_complete:
+            self.transport.write(answer)
+        self.transport.close()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._head_begun = True
         self._head_bytes = 0
+        self._body_bytes = self._framing_bytes = 0
+        self._body_due_s = None
         self._idle_since_s = None
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._body_begun = False
+        super().on_message_complete()
 
     def on_headers_complete(self) -> None:
         self._head_begun = False
+        self._body_begun = True
+        # What comes after the body is no header (RFC 9110, 6.5.1), whatever it is named.
+        self.headers = []
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
         http_version = self.parser.get_http_version()
+        if http_version not in _VERSIONS or self._is_encoded():
+            # The parser has it that the request is invalid.
+            raise ValueError("another HTTP, or a body in a coding that is not undone here")
         target = httptools.parse_url(self.url)
         path = target.path.decode("ascii")
         scope = cast(dict[str, Any], self.scope)
@@ -92,6 +162,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             # Sent before the request before it was answered: it waits for its turn, and what follows for it.
             self.flow.pause_reading()
             self.pipeline.appendleft((exchange, self.app))
+
+    def _is_encoded(self) -> bool:
+        """Tell whether a body is in another transfer coding than chunks (RFC 9112, 6.1)."""
+        codings = [value.lower() for name, value in self.scope["headers"] if name == b"transfer-encoding"]
+        return bool(codings) and codings != [b"chunked"]
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
@@ -113,11 +188,30 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._close_late)
 
+    def _await_body(self) -> None:
+        self._body_due_s = self.loop.time() + BODY_TIMEOUT_S
+        if self._body_timer is None:
+            self._body_timer = self.loop.call_later(BODY_TIMEOUT_S, self._close_slow)
+
+    def _close_slow(self) -> None:
+        """Close a connection whose body has not come in time; it may be another body by now."""
+        self._body_timer = None
+        if not self._body_begun or self._body_due_s is None or self.transport.is_closing():
+            return
+        # What is sent behind a request that is not answered yet is not read meanwhile.
+        if self.pipeline:
+            self._body_due_s = self.loop.time() + BODY_TIMEOUT_S
+        left_s = self._body_due_s + self._body_bytes / BODY_BYTES_PER_S - self.loop.time()
+        if left_s <= 0:
+            self.transport.close()
+        else:
+            self._body_timer = self.loop.call_later(left_s, self._close_slow)
+
     def _stop_timers(self) -> None:
-        for timer in (self._head_timer, self._idle_timer):
+        for timer in (self._head_timer, self._body_timer, self._idle_timer):
             if timer is not None:
                 timer.cancel()
-        self._head_timer = self._idle_timer = None
+        self._head_timer = self._body_timer = self._idle_timer = None
 
     def _close_late(self) -> None:
         self._head_timer = None
@@ -134,3 +228,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.transport.close()
         else:
             self._idle_timer = self.loop.call_later(left_s, self._close_idle)
+
+
+class _BodyOnly:
+    """What a parser tells of a message whose head is known."""
+
+    def __init__(self, protocol: BoundedHttpProtocol) -> None:
+        self.on_body = protocol.on_body
+        self.on_message_complete = protocol.on_message_complete

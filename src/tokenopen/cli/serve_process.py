@@ -66,6 +66,8 @@ def configure_logging() -> None:
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _BestEffort(sys.stderr))),
         cache_logger_on_first_use=True,
     )
+    # It warns of every form that it cannot read: nobody may fill a disk with that.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -31,7 +31,7 @@ class Visits:
         self._recognize = recognize
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not scope["path"].startswith(f"{STATIC_PATH}/"):
+        if scope["type"] == "http" and not _is_static(scope):
             request = Request(scope)
             visit = Visit(
                 text=self._languages.choose(request.headers.get("accept-language", "")),
@@ -47,3 +47,8 @@ class Visits:
             except StorageAway:
                 visit.storage_is_away = True
         await self._app(scope, receive, send)
+
+
+def _is_static(scope: Scope) -> bool:
+    """Tell whether a file is asked for; who asks for one in another way is shown a page of an error."""
+    return scope["path"].startswith(f"{STATIC_PATH}/") and scope["method"] in ("GET", "HEAD")
