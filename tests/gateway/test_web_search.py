@@ -123,6 +123,30 @@ async def test_searches_are_charged_and_held_beside_their_tokens(
 
 
 @each_surface
+async def test_searches_that_nobody_asked_for_and_that_have_no_price_leave_the_tokens_due(
+    world: World, path: str
+) -> None:
+    await sell(world, path, input=1, output=2)
+    world.upstream.will(json_reply(path))
+    asked = {name: ASKED[path][name] for name in ASKED[path] if name != "tools"}
+    await world.call({"model": MODEL, **asked}, path=path)
+    assert await usage_of(world) == {"input": 9_000, "output": 40}
+    assert await world.charges() == [9_000 * INPUT + 40 * OUTPUT]
+    call = await world.only_call()
+    assert (call["flag"], call["flag_detail"]) == ("unpriced_usage", "no price for 2 web_searches")
+
+
+@each_surface
+async def test_a_receipt_has_a_line_of_searches(world: World, path: str) -> None:
+    await sell(world, path, **PRICES)
+    world.upstream.will(json_reply(path))
+    called = await world.call({"model": MODEL, **ASKED[path]}, path=path)
+    receipt = await world.look_up(f"/v1/receipts/{called.headers['x-request-id']}")
+    assert b'"web_searches":2' in receipt.body
+    assert b"2 x 10000" in receipt.body
+
+
+@each_surface
 async def test_search_is_refused_where_the_model_has_no_price_for_it(world: World, path: str) -> None:
     await sell(world, path, input=1, output=2, searches=10_000)
     caller = await world.call({"model": MODEL, **ASKED[path]}, path=path)

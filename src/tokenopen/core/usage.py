@@ -12,7 +12,7 @@ model is sold by something else than tokens; such a call needs a price that name
     web_searches  searches of the web that the provider ran for the model
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -29,6 +29,8 @@ INPUT_CLASSES: Final = (
 OUTPUT_CLASSES: Final = ("output", "reasoning", "audio_output", "image_output")
 TOKEN_CLASSES: Final = INPUT_CLASSES + OUTPUT_CLASSES
 COUNTED_CLASSES: Final = ("images", "characters", "seconds", "searches", "web_searches")
+# Sold beside tokens, never instead: units of these that have no price leave the tokens due.
+ADDED_CLASSES: Final = frozenset({"web_searches"})
 USAGE_CLASSES: Final = TOKEN_CLASSES + COUNTED_CLASSES
 
 # No real call comes near this; a report beyond it is a fault.
@@ -61,6 +63,11 @@ class Usage:
 
     def __iter__(self) -> Iterator[tuple[str, int]]:
         return iter(self.units.items())
+
+    def without(self, unit_classes: Collection[str]) -> "Usage":
+        """Return the usage but for the units of some classes."""
+        units = {name: count for name, count in self.units.items() if name not in unit_classes}
+        return Usage(units, self.source, self.cost)
 
     @property
     def input_units(self) -> int:

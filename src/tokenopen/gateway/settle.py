@@ -13,7 +13,7 @@ from tokenopen.core.charge import charge_for
 from tokenopen.core.frozen import frozen
 from tokenopen.core.kept_reply import KeptReply
 from tokenopen.core.money import AMOUNT_MAX, Nanocredits, format_amount
-from tokenopen.core.usage import Usage
+from tokenopen.core.usage import ADDED_CLASSES, Usage
 from tokenopen.gateway.check import Plan, encode_prices
 from tokenopen.gateway.forward import Attempt, Forwarded
 from tokenopen.gateway.kept_reply import ReplyKeeper
@@ -89,15 +89,23 @@ class Relay:
             return self.free(end_reason, status=forwarded.reply.status)
         input_units, output_units = usage.input_units, usage.output_units
         prices = plan.prices.prices_for(input_units)
+        flag = flag_detail = None
         if unpriced := prices.unpriced(usage.units):
             # Nothing is sold without a price; what the provider counts so is for an administrator to see.
             counted = ", ".join(f"{usage.units[unit_class]:,} {unit_class}" for unit_class in unpriced)
-            return self.void_flagged(UNPRICED_USAGE, f"no price for {counted}")
+            flag, flag_detail = UNPRICED_USAGE, f"no price for {counted}"
+            if not ADDED_CLASSES.issuperset(unpriced):
+                return self.void_flagged(flag, flag_detail)
+            usage = usage.without(unpriced)
         due = charge_for(usage, prices, multiplier_ppm=plan.facts.terms.multiplier_ppm)
         if due > AMOUNT_MAX:
             return self.void_flagged(IMPOSSIBLE_USAGE, f"a charge of {format_amount(due)} credits")
         # Hosted tools can do that, so it is no reason not to charge; an administrator looks at it.
-        beyond = input_units + output_units > plan.context_window
+        if flag is None and input_units + output_units > plan.context_window:
+            flag = BEYOND_CONTEXT_WINDOW
+            flag_detail = (
+                f"{input_units + output_units:,} units in a context window of {plan.context_window:,}"
+            )
         cost, cost_source = self._cost(usage, prices)
         return Outcome(
             resolution="settle",
@@ -111,10 +119,8 @@ class Relay:
             upstream_id=forwarded.endpoint.id,
             attempts_json=encode_attempts(forwarded.attempts),
             status=forwarded.reply.status,
-            flag=BEYOND_CONTEXT_WINDOW if beyond else None,
-            flag_detail=f"{input_units + output_units:,} units in a context window of {plan.context_window:,}"
-            if beyond
-            else None,
+            flag=flag,
+            flag_detail=flag_detail,
             cost=cost,
             cost_source=cost_source,
             first_byte_ms=forwarded.first_byte_ms,

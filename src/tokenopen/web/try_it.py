@@ -16,8 +16,9 @@ from fastapi import APIRouter, Request, Response
 from tokenopen.control.api_key import ApiKeyView, find_my_key_hash, list_my_usable_api_keys
 from tokenopen.control.receipt import Receipt, get_receipt
 from tokenopen.control.services import Services
-from tokenopen.core.catalog import Model
+from tokenopen.core.catalog import Model, Prices
 from tokenopen.core.errors import InvalidRequest, NotFound
+from tokenopen.core.usage import TOKEN_CLASSES
 from tokenopen.gateway.made_call import MadeCall, MakeCall
 from tokenopen.storage.offered_model import list_offered_models
 from tokenopen.web.form import Form, read_form
@@ -86,9 +87,13 @@ async def _load_choices(services: Services, viewer: Viewer) -> Choices:
 def _first_model(choices: Choices, key_id: str) -> str:
     """Return a model to begin with: the cheapest that writes text, as far as prices tell."""
     found = choices.models_of(key_id)
-    priced = [(sum(model.price_revisions[-1].prices.per_million.values()), model) for model in found]
+    priced = [(_tokens_price(model.price_revisions[-1].prices), model) for model in found]
     writing = [pair for pair in priced if pair[1].price_revisions[-1].prices.per_million["output"]]
     return min(writing or priced, key=lambda pair: pair[0])[1].name if priced else ""
+
+
+def _tokens_price(prices: Prices) -> int:
+    return sum(prices.per_million[unit_class] for unit_class in TOKEN_CLASSES)
 
 
 def _render(
