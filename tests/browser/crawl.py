@@ -11,7 +11,7 @@ from tests.web.route_table import ROUTES
 
 _LINKS: Final = "[...document.querySelectorAll('a[href]')].map((link) => link.getAttribute('href'))"
 # Each page of the guide is a page of its own, whatever route serves it.
-_BOOKS: Final = ("/guide", "/reference", "/help")
+BOOKS: Final = ("/guide", "/reference", "/help")
 # Of calls a few are opened, since one that was charged and one that was refused have little in common.
 _CALLS_OPENED: Final = 4
 
@@ -38,10 +38,13 @@ def route_of(path: str) -> str | None:
     return next((route for route, pattern in _PATTERNS if pattern.fullmatch(path)), None)
 
 
-def follow_links(window: Window, begin: Sequence[str]) -> Iterator[tuple[str, str]]:
+def follow_links(
+    window: Window, begin: Sequence[str], *, only_asked_for: tuple[str, ...] = ()
+) -> Iterator[tuple[str, str]]:
     """Open one page of each route that links lead to, from ``begin`` on.
 
-    Yields route and address while the page is open; a page that leads on stands for where it leads.
+    Yields route and address while the page is open; a page that leads on stands for where it leads. Of paths
+    that begin as ``only_asked_for`` says, the answer's status is taken and nothing more.
     """
     waiting = list(begin)
     opened: Counter[str] = Counter()
@@ -53,6 +56,10 @@ def follow_links(window: Window, begin: Sequence[str]) -> Iterator[tuple[str, st
             continue
         addresses.add(address)
         opened[mark] += 1
+        if address.startswith(only_asked_for):
+            window.ask_for(address)
+            yield mark, address
+            continue
         reached = _mark_of(window.open(address).url)
         if reached != mark:
             if opened[reached]:
@@ -68,4 +75,4 @@ def follow_links(window: Window, begin: Sequence[str]) -> Iterator[tuple[str, st
 def _mark_of(address: str) -> str:
     """What two addresses have in common that one page stands for."""
     path = urlsplit(address).path
-    return path if path.startswith(_BOOKS) else route_of(path) or path
+    return path if path.startswith(BOOKS) else route_of(path) or path

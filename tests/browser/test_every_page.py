@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.browser.accessibility import find_violations
-from tests.browser.crawl import follow_links, is_page
+from tests.browser.crawl import BOOKS, follow_links, is_page
 from tests.browser.populated import PASSWORD, Populated
 from tests.browser.window import DESKTOP, PHONE, TIMEOUT_MS, Window
 from tests.e2e.running import Platform
@@ -80,11 +80,13 @@ def test_pages_are_accessible_fit_on_a_phone_and_make_the_browser_complain_of_no
     if who != "nobody":
         window.sign_in(getattr(populated, who), PASSWORD)
     wrong: dict[str, list[str]] = {}
-    for route, address in follow_links(window, BEGINNINGS[who]):
+    # The guide is the same for everybody; that links into it lead somewhere has to be seen on each page.
+    seen_by_nobody = BOOKS if who != "nobody" else ()
+    for route, address in follow_links(window, BEGINNINGS[who], only_asked_for=seen_by_nobody):
         visited.add(route)
         if window.status >= 400 and address not in BEGINNINGS[who]:
             wrong[address] = [f"a link leads here, where the answer is {window.status}"]
-        elif found := list(check_page(window, axe)):
+        elif not address.startswith(seen_by_nobody) and (found := list(check_page(window, axe))):
             wrong[address] = found
     window.close()
     assert not wrong, "\n".join(f"{address}:\n  " + "\n  ".join(found) for address, found in wrong.items())

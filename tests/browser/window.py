@@ -60,6 +60,10 @@ class Window:
         self.status = answer.status if answer is not None else 0
         return self.page
 
+    def ask_for(self, path: str) -> None:
+        """Take a page's status without opening it."""
+        self.status = self.context.request.get(self.url + path).status
+
     def sign_in(self, email: str, password: str) -> Page:
         """Sign in by the form."""
         self.open("/sign-in")
