@@ -119,7 +119,9 @@ async def test_searches_are_charged_and_held_beside_their_tokens(
     assert await world.charges() == [9_000 * INPUT + 40 * OUTPUT + 2 * SEARCH]
     # What is found comes on top of the input; five searches may be made.
     assert (await world.only_call())["hold"] == CONTEXT_WINDOW * INPUT + 50 * OUTPUT + 5 * SEARCH
-    assert msgspec.json.decode(world.upstream.requests[0].body)["tools"] == ASKED[path]["tools"]
+    sent = world.upstream.requests[0].body
+    assert isinstance(sent, bytes)
+    assert msgspec.json.decode(sent)["tools"] == ASKED[path]["tools"]
 
 
 @each_surface
