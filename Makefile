@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup assets demo test browser screenshots test-fast test-postgresql trial-crash trial-cluster trial-limits trial-streams trial-hostile trial-clients trial-postgresql-versions mutants trial-api bench bench-cluster bench-logs check format lock clean
+.PHONY: help setup assets demo test browser screenshots test-fast test-postgresql trial-crash trial-cluster trial-limits trial-streams trial-hostile trial-slow-streams trial-leaving trial-trickle trial-soak trial-clients trial-postgresql-versions mutants trial-api bench bench-cluster bench-logs check format lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 20
 
@@ -81,6 +81,18 @@ trial-streams: $(VENV)/.dev ## a million damaged streams over every surface; STR
 
 trial-hostile: $(VENV)/.dev ## HTTP that no client sends, 1,900 written cases and MADE=10000 made ones, to a real server; SEED=n
 	$(BIN)/python -m trials.hostile $(if $(MADE),--made $(MADE)) $(if $(SEED),--seed $(SEED))
+
+trial-slow-streams: $(VENV)/.dev ## hold COUNT=2000 slow streams open at once; memory of each, every one charged exactly
+	$(BIN)/python -m trials.endurance streams $(if $(COUNT),--count $(COUNT))
+
+trial-leaving: $(VENV)/.dev ## leave COUNT=500 calls at a random moment; nothing may be left of them; SEED=n
+	$(BIN)/python -m trials.endurance leaving $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED))
+
+trial-trickle: $(VENV)/.dev ## good calls beside COUNT=500 connections that send a byte a second: p50 and p99
+	$(BIN)/python -m trials.endurance trickle $(if $(COUNT),--count $(COUNT))
+
+trial-soak: $(VENV)/.dev ## MINUTES=30 of mixed load: the slope of the server's memory, audit at the end
+	$(BIN)/python -m trials.endurance soak $(if $(MINUTES),--minutes $(MINUTES))
 
 trial-clients: $(VENV)/.dev ## google-genai, LangChain, LiteLLM and the openai npm package against a real server; CLIENTS="litellm"
 	$(BIN)/python -m trials.clients $(CLIENTS)
