@@ -45,6 +45,8 @@ _TRICKLE_EVERY_S: Final = 1.0
 _GOOD_CALLS: Final = 300
 _GOOD_EVERY_S: Final = 0.02
 _SAMPLE_S: Final = 1.0
+# The mixed load asks the provider for some errors.
+_PROVIDERS_TROUBLE: Final = ("upstream_error", "no_upstream_available")
 
 
 @dataclass(slots=True)
