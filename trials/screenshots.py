@@ -14,13 +14,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import typer
 from playwright.sync_api import Browser
 from tests.browser.chromium import started_chromium
-from tests.browser.crawl import follow_links
+from tests.browser.crawl import BOOKS, follow_links
 from tests.browser.window import DESKTOP, PHONE, Window
 
 from tokenopen.settings import child_environment
@@ -68,6 +69,12 @@ def _name_of(who: str, address: str) -> str:
     return f"{who}-{path[:60].strip('-')}"
 
 
+def _is_theirs(who: str, address: str) -> bool:
+    if who == "admin":
+        return address.startswith("/admin")
+    return who == "visitor" or not address.startswith(BOOKS)
+
+
 def _take(window: Window, directory: Path, name: str) -> None:
     page = window.page
     for folder, theme, size in (
@@ -94,9 +101,8 @@ def take_all(browser: Browser, demo: Demo, directory: Path) -> int:
         window = Window(browser, demo.url)
         if email is not None:
             window.sign_in(email, demo.password)
-        for _, address in follow_links(window, begin):
-            is_others = who == "admin" and not address.startswith("/admin")
-            if is_others or (who == "user" and address.startswith(("/guide", "/reference", "/help"))):
+        for _, address in follow_links(window, begin, is_opened=partial(_is_theirs, who)):
+            if not _is_theirs(who, address):
                 continue
             _take(window, directory, _name_of(who, address))
             pages += 1

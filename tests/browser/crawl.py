@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -39,12 +39,12 @@ def route_of(path: str) -> str | None:
 
 
 def follow_links(
-    window: Window, begin: Sequence[str], *, only_asked_for: tuple[str, ...] = ()
+    window: Window, begin: Sequence[str], *, is_opened: Callable[[str], bool]
 ) -> Iterator[tuple[str, str]]:
     """Open one page of each route that links lead to, from ``begin`` on.
 
-    Yields route and address while the page is open; a page that leads on stands for where it leads. Of paths
-    that begin as ``only_asked_for`` says, the answer's status is taken and nothing more.
+    Yields route and address while the page is open; a page that leads on stands for where it leads. Of what
+    is not to be opened the answer's status is taken and nothing more.
     """
     waiting = list(begin)
     opened: Counter[str] = Counter()
@@ -56,7 +56,7 @@ def follow_links(
             continue
         addresses.add(address)
         opened[mark] += 1
-        if address.startswith(only_asked_for):
+        if not is_opened(address):
             window.ask_for(address)
             yield mark, address
             continue
