@@ -30,9 +30,9 @@ def a_user(platform: Platform, email: str, *, credit: str = "20") -> str:
 
 
 def reload_until(page: Page, text: str | re.Pattern[str]) -> None:
-    """Load a page again until it shows something that is written a little later."""
+    """Load a page again until its table, not only a filter above, has what is written a little later."""
     for _ in range(TIMEOUT_MS // 500):
-        if page.get_by_role("main").get_by_text(text).count():
+        if page.get_by_role("table").get_by_text(text).count():
             return
         page.wait_for_timeout(500)
         page.reload()
