@@ -132,4 +132,4 @@ async def test_one_account_s_entitlement_opens_nothing_for_another(
     await entitle("vip")
     answer: Any = (await other_client.get("/api/me/groups")).json()
     assert [group["slug"] for group in answer["data"]] == ["default"]
-    assert [group["slug"] for group in answer["by_request"]] == ["enterprise", "vip"]
+    assert [group["slug"] for group in answer["by_request"]] == ["vip", "enterprise"]

@@ -387,7 +387,7 @@ async def test_a_missing_entry_breaks_the_chain_and_the_sum(till: TillCalls) -> 
 
 async def test_only_the_first_rows_of_an_invariant_are_listed_and_all_are_counted(till: TillCalls) -> None:
     async with till.storage.write() as tx:
-        call = await tx.fetch_one(select(calls).where(calls.c.state == "voided"))
+        call = await tx.fetch_one(select(calls).where(calls.c.state == "voided", calls.c.flag.is_(None)))
         assert call is not None
         for number in range(DRIFT_SHOWN_MAX + 20):
             # An hour apart, so that no limit is in their way.

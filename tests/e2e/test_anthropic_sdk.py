@@ -211,8 +211,8 @@ def test_each_error_class_is_raised_for_what_it_stands_for(platform: Platform, c
     with pytest.raises(anthropic.BadRequestError) as bad:
         call(client, max_tokens=-1)
     assert error_of(bad) == ("invalid_request_error", "invalid_request")
-    with pytest.raises(anthropic.BadRequestError, match="cannot be called by POST /v1/messages"):
-        call(client, "small")
+    with pytest.raises(anthropic.BadRequestError, match="cannot be called by POST /v1/messages/count_tokens"):
+        client.messages.count_tokens(model="small", messages=[{"role": "user", "content": "Hello"}])
     with pytest.raises(anthropic.BadRequestError, match="fast-mode"):
         call(client, extra_headers={"anthropic-beta": "fast-mode-2026-02-01"})
     with pytest.raises(anthropic.BadRequestError, match="context window"):
