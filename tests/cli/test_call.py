@@ -85,6 +85,7 @@ async def test_a_user_sees_their_own_calls_only(cli: Cli, user_cli: Cli, calls: 
 
 async def test_a_part_then_the_rest_of_a_charge_is_refunded(cli: Cli, calls: TillCalls) -> None:
     call_id = await calls.call(input=1_234, output=56)
+    calls.clock.move(seconds=1)
     ran = await cli("calls", "refund", call_id, "--amount", "0.0001", "--reason", "Slow")
     assert ran.line("Amount") == "0.0001 credits"
     assert ran.line("Kind") == "refund"
