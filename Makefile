@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup assets demo test browser screenshots test-fast test-postgresql trial-crash trial-cluster trial-limits trial-streams trial-hostile trial-slow-streams trial-leaving trial-trickle trial-soak trial-clients trial-postgresql-versions mutants trial-api bench bench-cluster bench-logs check format lock clean
+.PHONY: help setup assets demo test browser screenshots test-fast test-postgresql trial-crash trial-cluster trial-limits trial-streams trial-hostile trial-slow-streams trial-leaving trial-trickle trial-soak trial-clients trial-postgresql-versions mutants trial-api bench bench-cluster bench-logs bench-pages check format lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 20
 
@@ -116,6 +116,9 @@ bench-cluster: $(VENV)/.dev ## calls/s, batch size and CPU a call of one hot acc
 # 10 million calls take 80 GB of disk at most, and half an hour or more to load.
 bench-logs: $(VENV)/.dev ## every filter of the lists and every chart over CALLS=10000000 calls, on ENGINE=sqlite, postgresql or both
 	$(BIN)/python -m trials.bench_logs $(if $(CALLS),--calls $(CALLS)) $(if $(ENGINE),--engine $(ENGINE)) $(ARGS)
+
+bench-pages: $(VENV)/.dev ## every page that lists or sums, with each filter, over CALLS=100000 calls; CPU, time and size of each
+	$(BIN)/python -m trials.bench_pages $(if $(CALLS),--calls $(CALLS)) $(ARGS)
 
 check: $(VENV)/.dev ## format, lint, types, import layers, tidy rules
 	$(BIN)/ruff format --check src tests trials frontend

@@ -98,14 +98,20 @@ async def _postgresql(version: str) -> AsyncIterator[tuple[Storage, Callable[[],
 
 
 async def load(
-    storage: Storage, loader: Callable[[], Awaitable[Loader]], *, calls: int, accounts: int, days: int = DAYS
+    storage: Storage,
+    loader: Callable[[], Awaitable[Loader]],
+    *,
+    calls: int,
+    accounts: int,
+    days: int = DAYS,
+    skew: int = 1,
 ) -> Loaded:
     """Set the database up, load a log that ends now, and fold what is over."""
     until_ms = SystemClock().now_ms()
     async with storage.write() as tx:
         administrator = (await set_up(tx, seed_groups=SEED_GROUPS, default_group="default")).administrator
     made = await make_accounts(storage, administrator, count=accounts, at_ms=until_ms - days * DAY_MS)
-    log = CallLog(made, calls=calls, until_ms=until_ms, days=days)
+    log = CallLog(made, calls=calls, until_ms=until_ms, days=days, skew=skew)
     await load_log(storage, await loader(), log)
     await fold_usage(storage)
     async with storage.read() as tx:

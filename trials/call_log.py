@@ -76,17 +76,27 @@ COLUMNS: Final[Mapping[str, Sequence[str]]] = {
 
 
 class CallLog:
-    """Makes ``calls`` calls over the last days before ``until_ms``, in the order of their time."""
+    """Makes ``calls`` calls over the last days before ``until_ms``, in the order of their time.
+
+    The account at place n makes 1 / n ** ``skew`` of what the first one makes.
+    """
 
     def __init__(
-        self, accounts: Sequence[LogAccount], *, calls: int, until_ms: int, days: int = DAYS, seed: int = 1
+        self,
+        accounts: Sequence[LogAccount],
+        *,
+        calls: int,
+        until_ms: int,
+        days: int = DAYS,
+        skew: int = 1,
+        seed: int = 1,
     ) -> None:
         self.accounts = accounts
         self._calls = calls
         self._days = days
         self._from_ms = until_ms - days * DAY_MS
         self._random = random.Random(seed)  # noqa: S311 no secret
-        self._account_weights = list(accumulate(1 / (rank + 1) for rank in range(len(accounts))))
+        self._account_weights = list(accumulate(1 / (rank + 1) ** skew for rank in range(len(accounts))))
         self._used: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0, 0, 0, 0, 0])
         self._refused: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0])
         self._model_weights = list(accumulate(1 / (rank + 1) for rank in range(len(MODELS))))

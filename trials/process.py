@@ -45,3 +45,8 @@ def memory_kib(pid: int) -> int:
 def open_descriptors(pid: int) -> int:
     """Return how many files and sockets a process has open."""
     return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def run_ns(pid: int) -> int:
+    """Return how long the threads that a process has now have run, in ns."""
+    return sum(int(path.read_text().split()[0]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat"))

@@ -7,7 +7,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.browser.conftest import OpenWindow
 from tests.browser.populated import PASSWORD, Populated
-from tests.browser.window import Window
+from tests.browser.window import Window, enliven_charts
 from tests.e2e.running import Platform
 
 FIRST_PAGE_BYTES_MAX: Final = 150_000
@@ -47,8 +47,7 @@ def test_a_first_page_with_all_that_it_needs_stays_below_150_kb(
         ),
     )
     page = window.open(path)
-    if page.locator("[data-chart-library]").count():
-        page.locator(".uplot").first.wait_for()
+    enliven_charts(page)
     page.wait_for_load_state("networkidle")
     assert len(sizes) >= 3, "the page, its style and its script at least"
     assert 5_000 < sum(sizes) < FIRST_PAGE_BYTES_MAX, sizes

@@ -93,3 +93,11 @@ class Window:
         address = urlsplit(request.url)
         if address.scheme in ("http", "https") and address.netloc != urlsplit(self.url).netloc:
             self.complaints.append(f"another host was asked: {request.url}")
+
+
+def enliven_charts(page: Page) -> None:
+    """Point at a page's first chart, where it has one, and wait for the library that then draws them all."""
+    charts = page.locator("[data-chart-library]")
+    if charts.count():
+        charts.first.hover()
+        page.locator(".uplot").first.wait_for()

@@ -4,9 +4,11 @@ import csv
 import io
 import re
 from collections.abc import Mapping
+from itertools import product
 
 import httpx
 import pytest
+from sqlalchemy import insert
 
 from tests.fakes.clock import MovableClock
 from tests.refused_calls import refuse_call
@@ -16,7 +18,9 @@ from tokenopen.control.actor import Actor
 from tokenopen.control.api_key import update_api_key
 from tokenopen.control.usage import UsageSum
 from tokenopen.core.money import Nanocredits
+from tokenopen.core.refused_call import HOUR_MS
 from tokenopen.ports.storage import Storage
+from tokenopen.storage.schema import usage_hours
 from tokenopen.web.csv_file import csv_file, safe_cell
 from tokenopen.web.text import Languages
 from tokenopen.web.usage_chart import label_text
@@ -98,6 +102,26 @@ async def test_more_than_four_keys_share_the_last_colour(till: TillCalls, user_p
         await (await till.with_key()).call(input=1000 * (number + 1))
     rows = _chart_rows(await _page(user_page, by="key"), "usage-3")
     assert rows == {"2026-06-01": [6000, 5000, 4000, 3000, 3000]}
+
+
+async def test_a_month_of_twenty_models_and_what_its_page_needs_stay_below_150_kb_uncompressed(
+    storage: Storage, user: Actor, user_page: Client, clock: MovableClock
+) -> None:
+    hour = clock.now_ms() // HOUR_MS
+    names = {"account_id": user.account_id, "key_id": "key_x", "group_id": "grp_x"}
+    sums = {name: 1_234_567 for name in ("calls", "input_units", "output_units", "charge", "absorbed")}
+    rows = [
+        {"hour": hour - 24 * day, "model": f"maker/a-model-of-theirs-{model}", **names, **sums}
+        for day, model in product(range(30), range(20))
+    ]
+    async with storage.write() as tx:
+        await tx.execute(insert(usage_hours).values(rows))
+    page = await _page(user_page)
+    assert page.count("data-value=") == 3 * 30 * 5
+    addresses = re.findall(r'(?:<script src|<link rel="[a-z]+" href)="([^"]+)"', page)
+    assert len(addresses) >= 3
+    files = [(await user_page.get(address)).content for address in addresses]
+    assert len(page.encode()) + sum(map(len, files)) < 150_000
 
 
 async def test_refused_calls_are_counted_by_reason(

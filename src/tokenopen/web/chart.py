@@ -55,12 +55,10 @@ class Bar:
     """A rectangle; ``series`` counts from 1 and is its colour."""
 
     series: int
-    column: int
     x: int
     y: int
     width: int
     height: int
-    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +93,18 @@ class Chart:
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
+
+    @property
+    def shapes(self) -> Sequence[str]:
+        """All bars of each series as the data of one SVG path: a hundred elements fewer in a page."""
+        return [
+            "".join(
+                f"M{bar.x} {bar.y}h{bar.width}v{bar.height}h-{bar.width}z"
+                for bar in self.bars
+                if bar.series == number
+            )
+            for number in range(1, len(self.series) + 1)
+        ]
 
 
 def _round_up(amount: int) -> int:
@@ -137,7 +147,7 @@ def draw_chart(
         unit=unit,
         series=series,
         columns=columns,
-        bars=_bars(heads, series, top=top, room=room, amount_text=amount_text),
+        bars=_bars(len(heads), series, top=top, room=room),
         grid=[
             GridLine(y=_TOP + room - room * line // _GRID_LINES, text=amount_text(top * line // _GRID_LINES))
             for line in range(_GRID_LINES + 1)
@@ -160,16 +170,9 @@ def _width(count: int) -> int:
     return max(2, (WIDTH - LEFT) // count - _GAP)
 
 
-def _bars(
-    heads: Sequence[ColumnHead],
-    series: Sequence[Series],
-    *,
-    top: int,
-    room: int,
-    amount_text: Callable[[int], str],
-) -> Sequence[Bar]:
+def _bars(count: int, series: Sequence[Series], *, top: int, room: int) -> Sequence[Bar]:
     bars = []
-    for at, head in enumerate(heads):
+    for at in range(count):
         below = 0
         for number, one in enumerate(series, 1):
             amount = one.amounts[at]
@@ -179,12 +182,10 @@ def _bars(
                 bars.append(
                     Bar(
                         series=number,
-                        column=at,
-                        x=_left_of(at, len(heads)),
+                        x=_left_of(at, count),
                         y=_TOP + room - max(high, low + 1),
-                        width=_width(len(heads)),
+                        width=_width(count),
                         height=max(high - low, 1),
-                        text=f"{head.text}: {one.name} {amount_text(amount)}",
                     )
                 )
     return bars

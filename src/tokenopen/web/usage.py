@@ -103,6 +103,7 @@ async def show_usage(
             wanted=UsageWanted(group_by=query.by, interval=query.interval, lines=LABELS_SHOWN),
         )
         refused = await count_refused(tx, account_id=account_id, period=query.period, interval=query.interval)
+    sums = sum_by_label(report)
     axis = time_axis(report.from_ms, report.until_ms, query.interval, visit.zone)
     return render(
         request,
@@ -110,8 +111,8 @@ async def show_usage(
         usage_query=query,
         choices=_choices(visit),
         total=report.total,
-        sums=sum_by_label(report),
-        charts=[usage_chart(report, measure, axis, text) for measure in MEASURES],
+        sums=sums,
+        charts=[usage_chart(report, sums, measure, axis, text) for measure in MEASURES],
         refused_chart=refused_chart(refused, axis, text),
         refused=_refused_by_code(refused),
     )

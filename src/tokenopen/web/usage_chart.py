@@ -82,13 +82,14 @@ def _added(first: UsageSum, second: UsageSum) -> UsageSum:
     )
 
 
-def usage_chart(report: UsageReport, measure: Measure, axis: TimeAxis, text: Catalogue) -> Chart:
-    """Return the chart of a report that was summed with an interval.
+def usage_chart(
+    report: UsageReport, sums: Sequence[UsageSum], measure: Measure, axis: TimeAxis, text: Catalogue
+) -> Chart:
+    """Return the chart of a report that was summed with an interval, and of what it comes to by label.
 
     The dearest labels have a colour of their own, the same in every chart; all others together have the last.
     """
     amount_of = _AMOUNTS[measure]
-    sums = sum_by_label(report)
     names: dict[str | None, str] = {each.label: label_text(each, text) for each in sums[:NAMED_MAX]}
     if len(sums) > len(names):
         names[None] = text("usage.others")

@@ -94,7 +94,8 @@ try { showTab(localStorage.getItem("tokenopen-tab")); } catch { /* as above */ }
 
 document.querySelector("[data-focus]")?.focus();
 
-// Charts: the library is only fetched where there is one, and the server's drawing stays where it is missing.
+// Charts: the library is only fetched once somebody points at one, or where nobody can point without touching;
+// the server's drawing stays until then, and where the library is missing.
 function addScript(address) {
   return new Promise((done, failed) => {
     const script = document.createElement("script");
@@ -114,6 +115,8 @@ function enlivenCharts() {
   }
   chartLibrary.then(([charts]) => charts.enliven());
 }
-enlivenCharts();
+const touchedOnly = matchMedia("(hover: none)").matches;
+on("pointerover", "[data-chart-library]", () => { if (!chartLibrary) enlivenCharts(); });
+if (touchedOnly) enlivenCharts();
 // A filter brings other charts in.
-document.addEventListener("htmx:after:swap", enlivenCharts);
+document.addEventListener("htmx:after:swap", () => { if (touchedOnly || chartLibrary) enlivenCharts(); });
