@@ -171,7 +171,9 @@ def _report(path: str, answer: Answer) -> bool:
 
 def main() -> None:
     """Load, serve and ask."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--calls", type=int, default=100_000)
     parser.add_argument("--accounts", type=int, default=20)
     parser.add_argument("--only", default="", help="pages whose address holds this")

@@ -4,9 +4,14 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.types import ASGIApp
 
+from tests.fakes.mail import FakeMail
+from tests.sessions import give_password, give_session
+from tests.web.conftest import OpenBrowser
 from tests.web.forms import FROM_OUR_PAGE, error_at, form_token, send_form
 from tokenopen.control.actor import Actor
+from tokenopen.ports.storage import Storage
 
 Client = httpx.AsyncClient
 
@@ -127,3 +132,29 @@ async def test_a_request_is_declined_with_a_word_and_answered_once(
     assert "has been declined already" in late.text
     declined = await administrator_page.get("/admin/upgrade-requests", params={"state": "declined"})
     assert request_id in declined.text
+
+
+@pytest.mark.parametrize(("answered", "said"), [("approve", "open to you"), ("decline", "declined")])
+async def test_the_answer_comes_by_mail_too_where_mail_is_set_up(
+    open_browser: OpenBrowser,
+    storage: Storage,
+    administrator: Actor,
+    user: Actor,
+    user_client: Client,
+    mailing_app: ASGIApp,
+    mail: FakeMail,
+    answered: str,
+    said: str,
+) -> None:
+    await give_password(storage, administrator.user_id)
+    desk = open_browser(await give_session(storage, administrator.user_id), app=mailing_app)
+    path = f"/admin/upgrade-requests/{await ask(user_client)}"
+    refused = await send_form(desk, f"{path}/{answered}", on=path, answer="x" * 2_001)
+    assert (refused.status_code, mail.sent) == (400, [])
+    done = await send_form(desk, f"{path}/{answered}", on=path, answer="As of {today}, 100 %.")
+    assert done.status_code == 303
+    [message] = mail.sent
+    assert message.to == user.email
+    assert "VIP" in message.subject
+    for part in (said, "As of {today}, 100 %.", "http://localhost/upgrade"):
+        assert part in message.text

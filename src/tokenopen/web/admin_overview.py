@@ -26,7 +26,7 @@ from tokenopen.web.render import render
 from tokenopen.web.session import get_site
 from tokenopen.web.snippet import Snippet, call_snippets
 from tokenopen.web.text import Catalogue
-from tokenopen.web.usage_chart import time_axis, usage_chart
+from tokenopen.web.usage_chart import sum_by_label, time_axis, usage_chart
 from tokenopen.web.viewer import CurrentAdministrator, CurrentServices, CurrentVisit, Viewer, Visit
 
 router = APIRouter()
@@ -54,7 +54,7 @@ async def show_overview(
         "admin_overview/overview.html",
         shown=shown,
         chart=replace(
-            usage_chart(report, "spend", axis, visit.text),
+            usage_chart(report, sum_by_label(report), "spend", axis, visit.text),
             title=visit.text("admin_overview.revenue_by_group"),
         ),
         counted=_counted,

@@ -1,8 +1,10 @@
 """Upgrade requests, for administrators: the queue, and each request with all that its answer needs."""
 
+from collections.abc import Awaitable, Callable
 from typing import Final, cast
 
 from fastapi import APIRouter, Request, Response
+from starlette.background import BackgroundTask
 
 from tokenopen.control import upgrade_request as control
 from tokenopen.control.api_key import list_api_keys
@@ -14,13 +16,16 @@ from tokenopen.control.usage import Period, UsageWanted, sum_usage
 from tokenopen.control.user import find_user, list_emails
 from tokenopen.core.errors import Conflict, InvalidRequest
 from tokenopen.core.terms import display_multiplier
-from tokenopen.core.upgrade_request import UpgradeRequestState
+from tokenopen.core.upgrade_request import UpgradeRequest, UpgradeRequestState
+from tokenopen.ports.storage import Transaction
 from tokenopen.web.admin_entitlement import access_row
 from tokenopen.web.flash import redirect
 from tokenopen.web.form import Form, read_form
 from tokenopen.web.form_value import read_prose
+from tokenopen.web.mail import send_upgrade_answer
 from tokenopen.web.own_terms import group_values, has_typed, read_own_terms
 from tokenopen.web.render import render
+from tokenopen.web.session import get_site
 from tokenopen.web.viewer import CurrentAdministrator, CurrentServices, CurrentVisit, Viewer, Visit
 
 router = APIRouter()
@@ -110,34 +115,18 @@ async def approve(
 ) -> Response:
     """Let the user into the group and move the keys that are ticked, all in one."""
     form = await read_form(request)
-    try:
-        answer = read_prose(form, visit.text, "answer")
-        terms = read_own_terms(form, visit) if has_typed(form) else None
-        async with services.storage.write() as tx:
-            asked = await control.approve_upgrade_request(
-                tx,
-                administrator.actor,
-                request_id,
-                answer=answer or None,
-                terms=terms,
-                move_keys=form.all("move_keys"),
-            )
-    except (InvalidRequest, Conflict) as refusal:
-        return await _show(
-            request,
-            services,
-            administrator,
-            visit,
+
+    async def decide(tx: Transaction, answer: str | None) -> UpgradeRequest:
+        return await control.approve_upgrade_request(
+            tx,
+            administrator.actor,
             request_id,
-            form=form.refused(refusal),
-            status=refusal.status,
+            answer=answer,
+            terms=read_own_terms(form, visit) if has_typed(form) else None,
+            move_keys=form.all("move_keys"),
         )
-    return redirect(
-        "/admin/upgrade-requests",
-        flash="admin_upgrade_request.approved",
-        email=asked.user_email,
-        group=asked.group_name,
-    )
+
+    return await _answer(request, services, administrator, visit, request_id, decide, approved=True)
 
 
 @router.post("/admin/upgrade-requests/{request_id}/decline")
@@ -149,26 +138,50 @@ async def decline(
     request_id: str,
 ) -> Response:
     """Decline a request, with a word to the user."""
+
+    async def decide(tx: Transaction, answer: str | None) -> UpgradeRequest:
+        return await control.decline_upgrade_request(tx, administrator.actor, request_id, answer=answer)
+
+    return await _answer(request, services, administrator, visit, request_id, decide, approved=False)
+
+
+Decide = Callable[[Transaction, str | None], Awaitable[UpgradeRequest]]
+
+
+async def _answer(
+    request: Request,
+    services: Services,
+    viewer: Viewer,
+    visit: Visit,
+    request_id: str,
+    decide: Decide,
+    *,
+    approved: bool,
+) -> Response:
+    """Decide a request with the word that was typed, and tell the user by mail where mail can be sent."""
     form = await read_form(request)
     try:
         answer = read_prose(form, visit.text, "answer")
         async with services.storage.write() as tx:
-            asked = await control.decline_upgrade_request(
-                tx, administrator.actor, request_id, answer=answer or None
-            )
+            asked = await decide(tx, answer or None)
     except (InvalidRequest, Conflict) as refusal:
+        which = "form" if approved else "decline_form"
         return await _show(
             request,
             services,
-            administrator,
+            viewer,
             visit,
             request_id,
-            decline_form=form.refused(refusal),
             status=refusal.status,
+            **{which: form.refused(refusal)},
         )
-    return redirect(
+    response = redirect(
         "/admin/upgrade-requests",
-        flash="admin_upgrade_request.declined",
+        flash="admin_upgrade_request.approved" if approved else "admin_upgrade_request.declined",
         email=asked.user_email,
         group=asked.group_name,
     )
+    response.background = BackgroundTask(
+        send_upgrade_answer, services, visit, base_url=get_site(request).base_url, asked=asked
+    )
+    return response

@@ -6,6 +6,7 @@ from tokenopen.control.services import Services
 from tokenopen.control.sign_in import forgotten_password_link
 from tokenopen.control.sign_up import sign_up_link
 from tokenopen.core.one_time_link import path_of_link
+from tokenopen.core.upgrade_request import UpgradeRequest
 from tokenopen.ports.mail import MailAway, Message
 from tokenopen.ports.storage import StorageAway
 from tokenopen.web.viewer import Visit
@@ -68,5 +69,23 @@ async def send_sign_up_link(services: Services, visit: Visit, *, base_url: str, 
             to=email,
             subject=visit.text(f"mail.{kind}_subject", **values),
             text=visit.text(f"mail.{kind}_text", **values),
+        ),
+    )
+
+
+async def send_upgrade_answer(
+    services: Services, visit: Visit, *, base_url: str, asked: UpgradeRequest
+) -> None:
+    """Mail a user what became of their request, where mail can be sent; the console shows it anyway."""
+    if services.mail is None:
+        return
+    values = {"site": _site_name(visit), "group": asked.group_name, "url": base_url}
+    values["word"] = visit.text("mail.word", answer=asked.answer) if asked.answer else ""
+    await _send(
+        services,
+        Message(
+            to=asked.user_email,
+            subject=visit.text(f"mail.{asked.state}_subject", **values),
+            text=visit.text(f"mail.{asked.state}_text", **values),
         ),
     )
