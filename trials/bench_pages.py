@@ -2,9 +2,9 @@
 
     python -m trials.bench_pages --calls 100000
 
-One account has made most of the calls. Prints CPU in the server (all its threads, by the kernel's count), wall
-time, and what each page weighs uncompressed with all that it loads at once; ends with 1 where the CPU of one is
-above the 200 ms that a list may take.
+One account has made most of the calls. Prints CPU in the server (all its threads, by the kernel's count),
+wall time, and what each page weighs uncompressed with all that it loads at once. Ends with 1 where the CPU of
+one is above the 200 ms that a list may take.
 """
 
 import argparse
@@ -55,9 +55,7 @@ class Answer:
     size: int
 
 
-async def _load(data_dir: Path, *, calls: int, accounts: int) -> LogWorld:
-    data_dir.mkdir()
-    path = data_dir / "tokenopen.sqlite3"
+async def _load(path: Path, *, calls: int, accounts: int) -> LogWorld:
     upgrade_sqlite(path)
     storage = SqliteStorage(path, SystemClock())
 
@@ -116,13 +114,13 @@ def _refused_filters(world: LogWorld, largest: LogAccount) -> Iterator[str]:
 
 def _admin_pages(world: LogWorld, largest: LogAccount) -> Iterator[str]:
     yield from (
-        "/admin", "/admin/groups", "/admin/groups/_new", "/admin/groups/default", "/admin/groups/default/history",
-        "/admin/groups/default/archive", "/admin/models", "/admin/models?q=gpt", "/admin/models/_import",
-        f"/admin/models/{MODELS[0]}", "/admin/upstreams", "/admin/users", "/admin/users?q=user1",
-        f"/admin/users/{largest.user_id}", "/admin/upgrade-requests", "/admin/upgrade-requests?state=all",
-        "/admin/settings", "/admin/audit-log", "/admin/audit-log?action=group.create", "/admin/calls/flagged",
-        "/admin/calls/flagged?reviewed=yes", "/admin/ledger", f"/admin/ledger?user={_USER}",
-        f"/admin/ledger?call={world.call_id}",
+        "/admin", "/admin/groups", "/admin/groups/_new", "/admin/groups/default",
+        "/admin/groups/default/history", "/admin/groups/default/archive", "/admin/models",
+        "/admin/models?q=gpt", "/admin/models/_import", f"/admin/models/{MODELS[0]}", "/admin/upstreams",
+        "/admin/users", "/admin/users?q=user1", f"/admin/users/{largest.user_id}", "/admin/upgrade-requests",
+        "/admin/upgrade-requests?state=all", "/admin/settings", "/admin/audit-log",
+        "/admin/audit-log?action=group.create", "/admin/calls/flagged", "/admin/calls/flagged?reviewed=yes",
+        "/admin/ledger", f"/admin/ledger?user={_USER}", f"/admin/ledger?call={world.call_id}",
     )  # fmt: skip
     for kind in ("top_up", "charge", "refund", "adjustment"):
         yield f"/admin/ledger?kind={kind}"
@@ -180,7 +178,10 @@ def main() -> None:
     wanted = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tokenopen-pages-") as directory, SimulatorProcess() as simulator:
         data_dir = Path(directory) / "data"
-        world = asyncio.run(_load(data_dir, calls=wanted.calls, accounts=wanted.accounts))
+        data_dir.mkdir()
+        world = asyncio.run(
+            _load(data_dir / "tokenopen.sqlite3", calls=wanted.calls, accounts=wanted.accounts)
+        )
         with Server(data_dir) as server:
             platform = Platform(server, simulator)
             _furnish(platform)

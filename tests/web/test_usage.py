@@ -109,7 +109,7 @@ async def test_a_month_of_twenty_models_and_what_its_page_needs_stay_below_150_k
 ) -> None:
     hour = clock.now_ms() // HOUR_MS
     names = {"account_id": user.account_id, "key_id": "key_x", "group_id": "grp_x"}
-    sums = {name: 1_234_567 for name in ("calls", "input_units", "output_units", "charge", "absorbed")}
+    sums = dict.fromkeys(("calls", "input_units", "output_units", "charge", "absorbed"), 1234567)
     rows = [
         {"hour": hour - 24 * day, "model": f"maker/a-model-of-theirs-{model}", **names, **sums}
         for day, model in product(range(30), range(20))
