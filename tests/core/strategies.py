@@ -22,7 +22,7 @@ INPUT_CLASSES: Final = (
     "video_input",
 )
 OUTPUT_CLASSES: Final = ("output", "reasoning", "audio_output", "image_output")
-COUNTED_CLASSES: Final = ("images", "characters", "seconds", "searches", "web_searches")
+COUNTED_CLASSES: Final = ("images", "characters", "seconds", "searches", "web_searches", "containers")
 UNITS_MAX: Final = 1_000_000_000
 
 MULTIPLIERS_PPM: Final = st.one_of(

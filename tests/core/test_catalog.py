@@ -101,7 +101,13 @@ def test_a_price_list_without_some_class_is_our_mistake(missing: str) -> None:
 def test_a_counted_class_has_the_price_that_names_it_and_no_other() -> None:
     prices = priced(input=1, output=1, images=40)
     assert prices.per_million["images"] == 40
-    assert prices.unpriced(COUNTED_CLASSES) == ["characters", "seconds", "searches", "web_searches"]
+    assert prices.unpriced(COUNTED_CLASSES) == [
+        "characters",
+        "seconds",
+        "searches",
+        "web_searches",
+        "containers",
+    ]
     assert prices.unpriced(["input", "images"]) == []
 
 
@@ -111,6 +117,18 @@ def test_what_a_call_may_not_have_units_of_is_found() -> None:
     assert revision.find_unpriced([]) is None
     assert revision.find_unpriced([["images", "image_output"], ["audio_output"]]) is None
     assert revision.find_unpriced([["images"], ["seconds", "audio_input"]]) == ["seconds", "audio_input"]
+
+
+def test_a_price_per_call_is_one_only_where_every_length_of_input_has_it() -> None:
+    with_price, without = priced(input=1, output=1, per_call=5), priced(input=1, output=1)
+    for base, step, unpriced in (
+        (with_price, with_price, None),
+        (with_price, without, ["per_call"]),
+        (without, with_price, ["per_call"]),
+    ):
+        steps = [PriceStep(above_input_units=10, prices=step)]
+        revision = replace(revision_of(base, steps), named=frozenset({"input", "output", "per_call"}))
+        assert revision.find_unpriced([["per_call"]]) == unpriced
 
 
 def test_a_negative_price_is_our_mistake() -> None:

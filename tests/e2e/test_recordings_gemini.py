@@ -13,9 +13,9 @@ from tests.e2e.test_recordings import PRICES, expected_charge, expected_usage
 from tests.upstream.recordings import load_recordings
 
 GEMINI_PRICES = PRICES | {"cached_audio_input": "0.3", "video_input": "1.7"}
-# Recorded requests that are refused before anything is sent, by Google's status: hosted searches, and what
-# Google keeps (files, a cache, customers' storage).
-REFUSED = {"INVALID_ARGUMENT": 11, "NOT_FOUND": 17}
+# Recorded requests that are refused before anything is sent, by Google's status: what Google
+# keeps (files, stores of files, a cache, customers' storage).
+REFUSED = {"NOT_FOUND": 21}
 
 
 @pytest.fixture(scope="module")

@@ -82,7 +82,7 @@ async def test_a_name_given_twice_or_in_another_spelling_is_refused(
         ({"n": -1}, "n"),
         ({"n": 10**9}, "n"),
         ({"service_tier": "priority"}, "service_tier"),
-        ({"web_search_options": {}}, "web_search_options"),
+        ({"search_parameters": {}}, "search_parameters"),
         ({"tools": [{"type": "web_search"}]}, "tools"),
         ({"tools": 3}, "tools"),
         ({"stream_options": 1}, "stream_options"),

@@ -172,16 +172,15 @@ async def test_search_needs_a_price_for_every_length_of_input(world: World, path
 
 
 @each_surface
-async def test_search_without_a_bound_is_refused(world: World, path: str) -> None:
+async def test_search_without_a_bound_is_held_as_20_searches(world: World, path: str) -> None:
     await sell(world, path, **PRICES)
     asked = dict(ASKED[path])
     asked.pop("max_tool_calls", None)
     asked["tools"] = [{name: tool[name] for name in tool if name != "max_uses"} for tool in asked["tools"]]
-    bound = "max_uses" if path == MESSAGES else "max_tool_calls"
-    caller = await world.call({"model": MODEL, **asked}, path=path)
-    assert caller.status == 400
-    assert f"Web search needs {bound} here".encode() in caller.body
-    assert world.upstream.requests == []
+    world.upstream.will(json_reply(path))
+    await world.call({"model": MODEL, **asked}, path=path)
+    assert (await world.only_call())["hold"] == CONTEXT_WINDOW * INPUT + 50 * OUTPUT + 20 * SEARCH
+    assert await world.charges() == [9_000 * INPUT + 40 * OUTPUT + 2 * SEARCH]
 
 
 @each_surface

@@ -111,6 +111,9 @@ def test_of_two_maxima_the_larger_counts() -> None:
 @pytest.mark.parametrize("option", sorted(REFUSED_OPTIONS))
 def test_an_option_that_the_price_does_not_cover_is_refused_where_it_asks_for_something(option: str) -> None:
     for surface, rest in ((CHAT, {"messages": HELLO}), (EMBEDDINGS, {"input": "Hello"})):
+        if surface is CHAT and option == "web_search_options":
+            # May have a price there.
+            continue
         for value in (True, {}, {"a": 1}, ["a"], "a", 1):
             refusal = refusal_of(surface, {"model": "m", **rest, option: value})
             assert refusal.facts["param"] == option
@@ -162,7 +165,7 @@ def test_the_service_that_list_prices_are_for_may_be_named(service: str) -> None
     "tool",
     [
         {"type": "web_search"},
-        {"type": "openrouter:web_search", "parameters": {}},
+        {"type": "openrouter:advisor", "parameters": {}},
         {"type": "browser_search"},
         {"type": "code_interpreter"},
         {"type": "builtin_function", "function": {"name": "$web_search"}},
@@ -177,6 +180,25 @@ def test_tools_that_the_provider_runs_are_refused(tool: dict[str, Any]) -> None:
     refusal = refusal_of(CHAT, {"model": "m", "messages": HELLO, "tools": tools})
     assert refusal.facts["param"] == "tools"
     assert "hosted tools are billed apart" in refusal.message
+
+
+def test_searches_that_openrouter_reports_need_their_price() -> None:
+    def of(*parameters: Any) -> CallRequest:
+        return chat(tools=[{"type": "openrouter:web_search", "parameters": given} for given in parameters])
+
+    assert of({"max_uses": 3}, {"max_uses": 4}).counted_units == {"web_searches": 7}
+    assert of({}, None).counted_units == {"web_searches": 40}
+    assert (of({}).own_prices, of({}).open_ended) == ((("web_searches",),), True)
+    wrong: Any
+    for wrong in ([], 5, {"max_uses": 0}, {"maxUses": 1}):
+        with pytest.raises(InvalidRequest):
+            of(wrong)
+
+
+def test_a_search_in_each_call_needs_a_price_per_call() -> None:
+    request = chat(web_search_options={})
+    assert (request.own_prices, request.open_ended) == ((("per_call",),), True)
+    assert chat(web_search_options=None).own_prices == ()
 
 
 def test_tools_that_the_caller_runs_pass() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenopen.core.errors import InvalidRequest, NotFound
-from tokenopen.core.usage import ImpossibleUsage, usage_of
+from tokenopen.core.usage import ImpossibleUsage, Usage, usage_of
 from tokenopen.upstream.dialect import ANTHROPIC, GEMINI, OPENAI, dialect_at
 from tokenopen.upstream.providers import PROVIDERS
 from tokenopen.upstream.surface import CallRequest, Surface, Target
@@ -115,10 +115,8 @@ WRONG: dict[str, list[Any]] = {
     "serviceTier": ["priority", "flex", 5],
     "tools": [
         5,
-        [{"googleSearch": {}}],
-        [{"google_search": {}}],
-        [{"googleSearchRetrieval": {}}],
-        [{"functionDeclarations": []}, {"fileSearch": {}}],
+        [{"googleMaps": {}}],
+        [{"functionDeclarations": []}, {"enterprise_web_search": {}}],
         [{"somethingNew": {}}],
     ],
     "model": ["models/another", "another", 5],
@@ -157,6 +155,35 @@ def test_what_is_kept_for_another_is_not_found(uri: str, spelling: tuple[str, st
         read(contents=parts({"functionResponse": {"name": "f", "parts": [part]}}))
     with pytest.raises(NotFound):
         read(systemInstruction={"parts": part})
+
+
+@pytest.mark.parametrize("name", ["fileSearch", "file_search"])
+def test_a_store_of_files_kept_by_the_provider_is_not_found(name: str) -> None:
+    with pytest.raises(NotFound):
+        read(tools=[{name: {"file_search_store_names": ["fileSearchStores/x"]}}])
+
+
+@pytest.mark.parametrize("name", ["googleSearch", "google_search", "googleSearchRetrieval"])
+def test_search_by_google_needs_a_price_and_may_fill_the_context_window(name: str) -> None:
+    request = read(tools=[{name: {}}, {"functionDeclarations": []}])
+    assert (request.counted_units, request.own_prices) == ({"web_searches": 20}, (("web_searches",),))
+    assert request.open_ended
+
+
+def test_each_query_of_the_grounding_counts_once_whole_and_streamed() -> None:
+    first = {"groundingMetadata": {"webSearchQueries": ["a", "b", "", " "], "retrievalQueries": ["c"]}}
+    second: dict[str, Any] = {
+        "groundingMetadata": {"webSearchQueries": ["b", "d"], "imageSearchQueries": ["a"]}
+    }
+    report = {"promptTokenCount": 3, "candidatesTokenCount": 2, "totalTokenCount": 5}
+    expected = Usage({"input": 3, "output": 2, "web_searches": 4})
+    whole = json.dumps({"candidates": [first, second], "usageMetadata": report}).encode()
+    assert GENERATE.read_reply(whole, convention=CONVENTION) == expected
+    reader = STREAM.stream_reader(read(), convention=CONVENTION)
+    last: dict[str, Any] = {"candidates": [second | {"finishReason": "STOP"}], "usageMetadata": report}
+    for said in ({"candidates": [first]}, {"candidates": [first]}, last):
+        reader.feed(b"data: " + json.dumps(said).encode() + b"\n\n")
+    assert reader.usage == expected
 
 
 @pytest.mark.parametrize("name", ["cachedContent", "cached_content"])

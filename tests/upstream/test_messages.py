@@ -61,7 +61,7 @@ WRONG: dict[str, list[Any]] = {
     "service_tier": ["priority", 5],
     "speed": ["fast"],
     "inference_geo": ["us"],
-    "mcp_servers": [[{"type": "url"}]],
+    "container": [5, "", {"id": 5}, {"skills": [{"type": "custom", "skill_id": 5}]}, {"skills": ["x"]}],
     "Max_Tokens": [5],
     "maxTokens": [5],
 }
@@ -75,10 +75,8 @@ def test_what_cannot_be_is_refused_by_name(field: str, wrong: Any) -> None:
 @pytest.mark.parametrize(
     "kind",
     [
-        "web_fetch_20250910",
-        "code_execution_20260120",
         "advisor_20260301",
-        "mcp_toolset",
+        "of_a_kind_to_come_20270101",
         "",
     ],
 )
@@ -98,11 +96,13 @@ def test_web_search_is_read_with_its_bound() -> None:
     assert read(tools=[{"type": "custom", "name": "f"}]).own_prices == ()
 
 
-@pytest.mark.parametrize(
-    "bound",
-    [{}, {"max_uses": None}, {"max_uses": 0}, {"max_uses": 1.5}, {"max_uses": 10_001}, {"maxUses": 5}],
-)
-def test_web_search_without_a_bound_is_refused(bound: dict[str, Any]) -> None:
+def test_web_search_without_a_bound_is_held_as_20() -> None:
+    for bound in ({}, {"max_uses": None}):
+        assert read(tools=[search(max_uses=1), search(**bound)]).counted_units == {"web_searches": 21}
+
+
+@pytest.mark.parametrize("bound", [{"max_uses": 0}, {"max_uses": 1.5}, {"max_uses": 10_001}, {"maxUses": 5}])
+def test_a_bound_that_cannot_be_is_refused(bound: dict[str, Any]) -> None:
     refusal = refusal_of(tools=[search(max_uses=1), search(**bound)])
     assert "max_uses" in refusal.message
     twice = b'{"model":"m","messages":[{}],"tools":[{"type":"web_search_1","max_uses":9,"max_uses":1}]}'
@@ -116,6 +116,82 @@ def test_searches_are_reported_beside_the_tokens() -> None:
     assert units_of(report_of(5, 2, server_tool_use=None)) == {"input": 5, "output": 2}
     with pytest.raises(ImpossibleUsage):
         units_of(report_of(5, 2, server_tool_use={"web_search_requests": -1}))
+
+
+def code(date: str = "20260120") -> dict[str, Any]:
+    return {"type": f"code_execution_{date}", "name": "code_execution"}
+
+
+def test_code_that_the_provider_runs_is_priced_by_its_container() -> None:
+    request = read(tools=[code()])
+    assert (request.counted_units, request.own_prices) == ({"containers": 1}, (("containers",),))
+    assert (request.open_ended, request.waived) == (True, frozenset())
+    both = read(tools=[code(), search(max_uses=2)])
+    assert both.counted_units == {"containers": 1, "web_searches": 2}
+    assert both.own_prices == (("containers",), ("web_searches",))
+
+
+@pytest.mark.parametrize("web", ["web_search", "web_fetch"])
+def test_code_is_free_beside_web_tools_from_february_2026_on(web: str) -> None:
+    """platform.claude.com: no charge for code execution beside web_search_20260209 or web_fetch_20260209."""
+    for date in ("20260209", "20260309"):
+        request = read(tools=[code(), {"type": f"{web}_{date}", "name": web}])
+        assert ("containers",) not in request.own_prices
+        assert request.waived == {"containers"}
+    assert ("containers",) in read(tools=[code(), {"type": f"{web}_20250910", "name": web}]).own_prices
+    # Such a tool runs code of its own also where nobody asks for it.
+    assert read(tools=[{"type": f"{web}_20260209", "name": web}]).waived == {"containers"}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"mcp_servers": [{"type": "url", "url": "https://example.com/mcp", "name": "x"}]},
+        {"tools": [{"type": "mcp_toolset", "mcp_server_name": "x"}]},
+        {"tools": [{"type": "web_fetch_20250910", "name": "web_fetch"}]},
+    ],
+)
+def test_tools_that_cost_only_tokens_may_fill_the_context_window(fields: dict[str, Any]) -> None:
+    request = read(**fields)
+    assert (request.open_ended, request.own_prices, request.counted_units) == (True, (), {})
+
+
+def test_the_container_and_the_files_of_a_reply_are_kept_and_referred_to() -> None:
+    ran = {"type": "bash_code_execution_tool_result", "content": {"content": [{"file_id": "file_1"}]}}
+    report = report_of(5, 2)
+    body = json.dumps({"container": {"id": "container_1"}, "content": [ran], "usage": report}).encode()
+    assert MESSAGES.created_ids(body) == ["container_1", "file_1"]
+    usage = MESSAGES.read_reply(body, convention=ANTHROPIC)
+    assert usage == Usage({"input": 5, "output": 2, "containers": 1})
+    assert read(container="container_1").references == ["container_1"]
+    skills = [{"type": "anthropic", "skill_id": "pptx"}, {"type": "custom", "skill_id": "skill_1"}]
+    assert read(container={"id": "container_1", "skills": skills}).references == ["container_1", "skill_1"]
+    assert read(container={"skills": skills[:1]}).references == []
+
+
+def test_a_stream_tells_its_container_at_the_end_and_that_code_ran_before() -> None:
+    reader = MESSAGES.stream_reader(read(stream=True), convention=ANTHROPIC)
+    ran = {"type": "code_execution_tool_result", "content": {"content": [{"file_id": "file_1"}]}}
+    begun = [
+        {"type": "message_start", "message": {"usage": report_of(5, 1)}},
+        {"type": "content_block_start", "content_block": ran},
+        {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "x"}},
+    ]
+    for said in begun:
+        reader.feed(b"data: " + json.dumps(said).encode() + b"\n\n")
+    assert reader.usage == Usage({"input": 5, "output": 1, "containers": 1}, "estimated")
+    end = {"type": "message_delta", "delta": {"container": {"id": "container_1"}}, "usage": report_of(5, 2)}
+    reader.feed(b"data: " + json.dumps(end).encode() + b"\n\n")
+    assert reader.usage == Usage({"input": 5, "output": 2, "containers": 1})
+    assert reader.created_ids == ["container_1", "file_1"]
+
+
+def test_an_iteration_that_names_the_called_model_is_its_own() -> None:
+    own = {"type": "message", "model": "m", **report_of(3, 1)}
+    compaction = {"type": "compaction", "model": "m", **report_of(9, 4)}
+    advisor = {"type": "advisor_message", "model": "another", **report_of(50, 50)}
+    report = report_of(3, 1, iterations=[compaction, own, advisor])
+    assert units_of(report) == {"input": 12, "output": 5}
 
 
 def test_tools_that_the_caller_runs_and_the_search_for_tools_pass() -> None:

@@ -27,6 +27,15 @@ def test_betas_that_change_no_price_pass() -> None:
     assert read_messages_headers({b"anthropic-beta": given}) == ([VERSION, (b"anthropic-beta", sent)], None)
 
 
+@pytest.mark.parametrize(
+    "beta",
+    ["code-execution-2025-08-25", "mcp-client-2025-11-20", "web-fetch-2025-09-10", "skills-2025-10-02"],
+)
+def test_betas_of_tools_pass_since_the_tools_themselves_are_looked_at(beta: str) -> None:
+    sent = (b"anthropic-beta", beta.encode())
+    assert read_messages_headers({b"anthropic-beta": beta.encode()}).headers == [VERSION, sent]
+
+
 def test_a_longer_context_needs_a_model_that_is_offered_with_one() -> None:
     assert read_messages_headers({b"anthropic-beta": b"context-1m-2025-08-07"}).priced_above_units == 200_000
 
@@ -35,9 +44,6 @@ def test_a_longer_context_needs_a_model_that_is_offered_with_one() -> None:
     "beta",
     [
         "fast-mode-2026-02-01",
-        "code-execution-2025-05-22",
-        "mcp-client-2025-11-20",
-        "skills-2025-10-02",
         "server-side-fallback-2026-07-01",
         "advisor-tool-2026-03-01",
         "message-threads-2026-08-12",

@@ -31,11 +31,7 @@ EVERY_BYTE_UP_TO = 8192
 
 # What these recordings ask for is not offered, or not priced.
 REFUSED = {
-    "test_openai/test_openai_web_search_tool#0": "web_search_options",
-    "test_openai/test_openai_web_search_tool_with_user_location#0": "web_search_options",
     "test_openrouter/test_openrouter_advisor_tool_stream#0": "tools",
-    "test_openrouter/test_openrouter_web_search_tool_full_params#0": "tools",
-    "test_openrouter/test_openrouter_web_search_tool_usage_stream#0": "tools",
     "test_openrouter/test_openrouter_with_native_options#0": "models",
     "test_openrouter/test_openrouter_stream_with_native_options#0": "models",
     "test_openrouter/test_openrouter_with_preset#0": "preset",

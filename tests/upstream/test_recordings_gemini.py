@@ -29,9 +29,8 @@ SURFACES: Mapping[str, Surface] = {
     "batchEmbedContents": GeminiBatchEmbedSurface(),
 }
 CONVENTION = PROVIDERS["gemini"].convention
-# What requests ask for that is not offered, with how many do: searches (7 by Google, 4 in files kept there),
-# a cache, and files kept at Google or in its customers' storage.
-REFUSED = {"tools": 11, "kept": 17}
+# What requests ask for that is kept at Google: a cache, stores of files (4), files, customers' storage.
+REFUSED = {"kept": 21}
 
 
 @cache

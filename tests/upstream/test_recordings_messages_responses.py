@@ -30,8 +30,8 @@ REQUESTS = {
 }
 # What requests ask for that is not offered, with how many do.
 REFUSED = {
-    "messages": {"tools": 20, "mcp_servers": 1},
-    "responses": {"tools": 3, "max_tool_calls": 6, "background": 3, "service_tier": 1, "provider": 1},
+    "messages": {"tools": 3},
+    "responses": {"background": 3, "service_tier": 1, "provider": 1},
 }
 
 each_surface = pytest.mark.parametrize("name", list(SURFACES))

@@ -65,20 +65,18 @@ def test_what_cannot_be_is_refused_by_name(field: str, wrong: Any) -> None:
     assert refusal_of(**{field: wrong}).facts["param"] == field
 
 
-HOSTED = [
-    "web_search_of_a_kind_to_come",
-    "file_search",
-    "code_interpreter",
-    "image_generation",
-    "mcp",
-    "shell",
-]
+NOT_KNOWN = ["web_search_of_a_kind_to_come", "hologram"]
+HOSTED = ["file_search", "code_interpreter", "image_generation", "mcp", "shell", *NOT_KNOWN]
+
+
+@pytest.mark.parametrize("kind", NOT_KNOWN)
+def test_tools_of_kinds_to_come_are_refused(kind: str) -> None:
+    assert refusal_of(tools=[{"type": "function"}, {"type": kind}]).facts["param"] == "tools"
 
 
 @pytest.mark.parametrize("kind", HOSTED)
-def test_tools_that_the_provider_runs_are_refused_wherever_they_are_given(kind: str) -> None:
+def test_tools_that_the_provider_runs_are_refused_inside_others(kind: str) -> None:
     tool = {"type": kind}
-    assert refusal_of(tools=[{"type": "function"}, tool]).facts["param"] == "tools"
     assert refusal_of(tools=[{"type": "namespace", "tools": [tool]}]).facts["param"] == "tools"
     for item in ("additional_tools", "tool_search_output", "of_a_kind_that_is_not_known"):
         assert refusal_of(input=[{"type": item, "tools": [tool]}]).facts["param"] == "input"
@@ -94,8 +92,10 @@ def test_web_search_is_read_with_its_bound(kind: str) -> None:
     assert request.open_ended
     # The bound alone asks for nothing.
     assert read(max_tool_calls=3).counted_units == {}
-    for bound in ({}, {"max_tool_calls": None}, {"max_tool_calls": 0}, {"maxToolCalls": 1}):
+    for bound in ({"max_tool_calls": 0}, {"maxToolCalls": 1}):
         assert "max_tool_calls" in refusal_of(tools=[{"type": kind}], **bound).message
+    for unbound in ({}, {"max_tool_calls": None}):
+        assert read(tools=[{"type": kind}], **unbound).counted_units == {"web_searches": 20}
 
 
 @pytest.mark.parametrize("kind", SEARCHES)
@@ -115,6 +115,118 @@ def test_searches_of_a_stream_count_also_where_the_end_leaves_the_output_out() -
     for said in (done, done, end):
         reader.feed(b"data: " + json.dumps(said).encode() + b"\n\n")
     assert reader.usage == Usage({"input": 5, "output": 2, "web_searches": 2})
+
+
+@pytest.mark.parametrize(
+    ("tool", "unit_class", "units"),
+    [
+        ({"type": "code_interpreter", "container": {"type": "auto"}}, "containers", 1),
+        ({"type": "code_interpreter", "container": {"type": "auto", "memory_limit": "1g"}}, "containers", 1),
+        ({"type": "shell", "environment": {"type": "container_auto"}}, "containers", 1),
+        ({"type": "image_generation"}, "images", 4),
+        ({"type": "x_search"}, "web_searches", 20),
+    ],
+)
+def test_a_hosted_tool_needs_the_price_of_its_units(tool: Any, unit_class: str, units: int) -> None:
+    request = read(tools=[tool])
+    assert (request.counted_units, request.own_prices) == ({unit_class: units}, ((unit_class,),))
+    assert request.open_ended
+    assert read(tools=[tool], max_tool_calls=7).counted_units == {unit_class: 7}
+
+
+def test_servers_that_the_request_names_cost_tokens_only() -> None:
+    tool = {"type": "mcp", "server_label": "x", "server_url": "https://example.com/mcp"}
+    request = read(tools=[tool])
+    assert (request.open_ended, request.own_prices, request.counted_units) == (True, (), {})
+
+
+@pytest.mark.parametrize("environment", [{}, {"environment": None}, {"environment": {"type": "local"}}])
+def test_a_shell_of_the_callers_own_costs_nothing(environment: dict[str, Any]) -> None:
+    request = read(tools=[{"type": "shell", **environment}])
+    assert (request.open_ended, request.own_prices) == (False, ())
+
+
+@pytest.mark.parametrize(
+    ("tool", "ids"),
+    [
+        ({"type": "code_interpreter", "container": "cntr_1"}, ["cntr_1"]),
+        (
+            {"type": "code_interpreter", "container": {"type": "auto", "file_ids": ["f_1", "f_2"]}},
+            ["f_1", "f_2"],
+        ),
+        (
+            {"type": "shell", "environment": {"type": "container_reference", "container_id": "cntr_1"}},
+            ["cntr_1"],
+        ),
+        (
+            {
+                "type": "shell",
+                "environment": {
+                    "type": "container_auto",
+                    "file_ids": ["f_1"],
+                    "skills": [{"type": "skill_reference", "skill_id": "s_1"}, {"type": "inline"}],
+                },
+            },
+            ["f_1", "s_1"],
+        ),
+        ({"type": "file_search", "vector_store_ids": ["vs_1"]}, ["vs_1"]),
+    ],
+)
+def test_what_a_tool_reads_at_the_provider_is_referred_to(tool: Any, ids: list[str]) -> None:
+    assert read(tools=[tool]).references == ids
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"type": "code_interpreter", "container": {"type": "auto", "memory_limit": "64g"}},
+        {"type": "code_interpreter", "container": 5},
+        {"type": "code_interpreter", "container": {"type": "auto", "file_ids": [5]}},
+        {"type": "shell", "environment": {"type": "container_auto", "skills": ["x"]}},
+        {"type": "file_search"},
+        {"type": "file_search", "vector_store_ids": []},
+    ],
+)
+def test_a_tool_that_cannot_be_told_is_refused(tool: Any) -> None:
+    assert refusal_of(tools=[tool]).facts["param"] == "tools"
+
+
+RAN = {"type": "code_interpreter_call", "id": "ci_1", "container_id": "cntr_1"}
+SHELL = {"type": "shell_call", "id": "sh_1", "environment": {"container_id": "cntr_2"}}
+IMAGE = {"type": "image_generation_call", "id": "ig_1", "status": "generating", "result": "iVBORw0KGgo="}
+
+
+@pytest.mark.parametrize(
+    ("items", "units"),
+    [
+        ([RAN, RAN], {"containers": 1}),
+        ([RAN, SHELL], {"containers": 2}),
+        ([RAN, {"type": "code_interpreter_call"}, {"type": "code_interpreter_call"}], {"containers": 3}),
+        ([{"type": "shell_call", "environment": {"type": "local"}}, {"type": "shell_call"}], {}),
+        ([IMAGE, IMAGE | {"status": "failed"}, {"type": "image_generation_call"}], {"images": 1}),
+        ([{"type": "mcp_call"}, {"type": "mcp_list_tools"}, {"type": "function_call"}, 5, None], {}),
+    ],
+)
+def test_items_tell_the_units_of_tools_whole_and_streamed(items: list[Any], units: dict[str, int]) -> None:
+    expected = Usage({"input": 5, "output": 2} | units)
+    response = {"output": items, "usage": report_of(5, 2)}
+    assert RESPONSES.read_reply(json.dumps(response).encode(), convention=OPENAI) == expected
+    for end in (response, response | {"output": []}):
+        reader = RESPONSES.stream_reader(read(stream=True), convention=OPENAI)
+        done = [{"type": "response.output_item.done", "item": item} for item in items]
+        for said in (*done, {"type": "response.completed", "response": end}):
+            reader.feed(b"data: " + json.dumps(said).encode() + b"\n\n")
+        assert reader.usage == expected
+        assert ("cntr_1" in reader.created_ids) == (RAN in items)
+
+
+def test_what_a_report_counts_is_what_is_billed() -> None:
+    """xAI lists calls that failed as well; docs.x.ai: server_side_tool_usage holds those that succeeded."""
+    used = {"web_search_calls": 1, "x_search_calls": 3, "code_interpreter_calls": 2, "mcp_calls": 5}
+    report = report_of(5, 2) | {"server_side_tool_usage_details": used}
+    items = [{"type": "web_search_call", "status": "completed"}] * 9
+    usage = RESPONSES.read_reply(json.dumps({"output": items, "usage": report}).encode(), convention=OPENAI)
+    assert usage == Usage({"input": 5, "output": 2, "web_searches": 4, "containers": 2})
 
 
 def test_tools_that_the_caller_runs_and_the_search_for_tools_pass() -> None:

@@ -46,7 +46,8 @@ def prepare(client: str) -> Sequence[str]:
         else:
             run([sys.executable, "-m", "venv", str(place)])
             pip = [str(place / "bin" / "python"), "-m", "pip", "install", "-q"]
-            run([*pip, "--disable-pip-version-check", "--require-hashes", "-r", str(lock)])
+            # The lock names all, and pip 23 takes it for unpinned where an extra is asked for.
+            run([*pip, "--disable-pip-version-check", "--no-deps", "--require-hashes", "-r", str(lock)])
         stamp.write_text(digest)
     if is_node:
         shutil.copy(home / "script.mjs", place)

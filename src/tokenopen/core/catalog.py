@@ -103,7 +103,8 @@ class PriceRevision:
     def find_unpriced(self, needed: Iterable[Sequence[str]]) -> Sequence[str] | None:
         """Return the first of several alternatives of which no class was named, None where each has one.
 
-        A counted class has to be named for every length of input, since nothing else gives it a price.
+        A counted class has to be named for every length of input, since nothing else gives it a price. What
+        each call costs beside its units may be asked for as well.
         """
         for alternatives in needed:
             if not any(
@@ -113,6 +114,8 @@ class PriceRevision:
         return None
 
     def _is_priced(self, unit_class: str) -> bool:
+        if unit_class == PER_CALL:
+            return all(prices.per_call for prices in self.price_lists)
         return not any(prices.unpriced((unit_class,)) for prices in self.price_lists)
 
     def prices_for(self, input_units: int) -> Prices:

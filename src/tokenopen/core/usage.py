@@ -10,6 +10,7 @@ model is sold by something else than tokens; such a call needs a price that name
     images      images that a call gives              characters  text that is read out, in code points
     seconds     sound that is listened to, begun ones searches    search units of a rerank
     web_searches  searches of the web that the provider ran for the model
+    containers  in which it ran code for the model
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -28,9 +29,9 @@ INPUT_CLASSES: Final = (
 )
 OUTPUT_CLASSES: Final = ("output", "reasoning", "audio_output", "image_output")
 TOKEN_CLASSES: Final = INPUT_CLASSES + OUTPUT_CLASSES
-COUNTED_CLASSES: Final = ("images", "characters", "seconds", "searches", "web_searches")
+COUNTED_CLASSES: Final = ("images", "characters", "seconds", "searches", "web_searches", "containers")
 # Sold beside tokens, never instead: units of these that have no price leave the tokens due.
-ADDED_CLASSES: Final = frozenset({"web_searches"})
+ADDED_CLASSES: Final = frozenset({"web_searches", "containers"})
 USAGE_CLASSES: Final = TOKEN_CLASSES + COUNTED_CLASSES
 
 # No real call comes near this; a report beyond it is a fault.

@@ -186,8 +186,11 @@ def _refuse_unpriced(prices: PriceRevision, request: CallRequest) -> None:
     unpriced = prices.find_unpriced(request.own_prices)
     if unpriced is not None:
         wanted = " or ".join(unit_class.replace("_", " ") for unit_class in unpriced)
+        names = " or ".join(unpriced)
         raise InvalidRequest(
-            f"Model {prices.model} has no price here for {wanted}, which this call needs.", param="model"
+            f"Model {prices.model} has no price here for {wanted}, which this call needs. An administrator "
+            f"can name one: {names}.",
+            param="model",
         )
 
 

@@ -87,6 +87,8 @@ class Relay:
         plan, forwarded = self.plan, self.forwarded
         if plan.surface.is_free:
             return self.free(end_reason, status=forwarded.reply.status)
+        if plan.request.waived:
+            usage = usage.without(plan.request.waived)
         input_units, output_units = usage.input_units, usage.output_units
         prices = plan.prices.prices_for(input_units)
         flag = flag_detail = None

@@ -1,5 +1,6 @@
 """What a Gemini request asks for beside its contents: tools, and options that change what a call costs."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +14,7 @@ from tokenopen.upstream.gemini_field import (
     snake_case,
     written_name,
 )
+from tokenopen.upstream.hosted_tool import CALLS_WITHOUT_BOUND, WEB_SEARCHES
 from tokenopen.upstream.json_body import JsonObject, read_object
 from tokenopen.upstream.request_field import TOKENS_MAX, read_count
 
@@ -35,7 +37,11 @@ _CONFIG: Final = gemini_names(
 _FREE_TOOLS: Final = ("functionDeclarations", "computerUse")
 # Run by Google for nothing but the tokens that they add, which are reported (toolUsePromptTokenCount).
 _TOKEN_TOOLS: Final = ("codeExecution", "urlContext")
-_TOOL: Final = gemini_names((*_FREE_TOOLS, *_TOKEN_TOOLS))
+# Each query is charged by Google, of older models each prompt with any; the reply tells the queries.
+_SEARCH_TOOLS: Final = ("googleSearch", "googleSearchRetrieval")
+# Searches what somebody has uploaded.
+_STORE_TOOL: Final = "fileSearch"
+_TOOL: Final = gemini_names((*_FREE_TOOLS, *_TOKEN_TOOLS, *_SEARCH_TOOLS, _STORE_TOOL))
 _STANDARD_SERVICE: Final = frozenset(
     {"standard", "STANDARD", "unspecified", "SERVICE_TIER_STANDARD", "SERVICE_TIER_UNSPECIFIED"}
 )
@@ -57,8 +63,9 @@ class GeminiOptions:
 
     max_output_tokens: int | None
     candidates: int
-    own_prices: tuple[tuple[str], ...]
+    own_prices: tuple[tuple[str, ...], ...]
     open_ended: bool
+    counted_units: Mapping[str, int]
 
 
 def read_options(fields: JsonObject) -> GeminiOptions:
@@ -67,17 +74,26 @@ def read_options(fields: JsonObject) -> GeminiOptions:
     if read_value(fields, "cachedContent") is not None:
         raise NotFound("There is no such cached content of this account.")
     _refuse_service(fields)
+    hosted = _hosted_tools(fields)
+    searches = any(_is_one_of(name, _SEARCH_TOOLS) for name in hosted)
+    counted = {WEB_SEARCHES: CALLS_WITHOUT_BOUND[WEB_SEARCHES]} if searches else {}
+    own_prices: tuple[tuple[str, ...], ...] = ((WEB_SEARCHES,),) if searches else ()
     config = read_member(fields, "generationConfig", _CONFIG)
     if config is None:
         return GeminiOptions(
-            max_output_tokens=None, candidates=1, own_prices=(), open_ended=_adds_input(fields)
+            max_output_tokens=None,
+            candidates=1,
+            own_prices=own_prices,
+            open_ended=bool(hosted),
+            counted_units=counted,
         )
     _refuse_service(config)
     return GeminiOptions(
         max_output_tokens=_count(config, "maxOutputTokens", most=TOKENS_MAX),
         candidates=_count(config, "candidateCount", most=CANDIDATES_MAX) or 1,
-        own_prices=_own_prices(config),
-        open_ended=_adds_input(fields),
+        own_prices=(*own_prices, *_own_prices(config)),
+        open_ended=bool(hosted),
+        counted_units=counted,
     )
 
 
@@ -119,21 +135,24 @@ def _own_prices(config: JsonObject) -> tuple[tuple[str], ...]:
     return tuple(sorted((unit_class,) for unit_class in found if unit_class is not None))
 
 
-def _adds_input(fields: JsonObject) -> bool:
-    """Tell whether tools add input that is not in the request. Refuses those that are billed apart."""
-    adds = False
+def _hosted_tools(fields: JsonObject) -> Sequence[str]:
+    """Return the tools that Google runs: they add input that is not in the request. Refuses what no price
+    covers, and NotFound for what is kept for another."""
+    hosted = []
     for item in read_items(read_value(fields, "tools"), of="tools"):
         tool = read_object(item, _TOOL, of="tools")
         for name in tool:
             if tool[name] == b"null" or _is_one_of(name, _FREE_TOOLS):
                 continue
-            if not _is_one_of(name, _TOKEN_TOOLS):
+            if _is_one_of(name, (_STORE_TOOL,)):
+                raise NotFound("There is no such file search store of this account.")
+            if not _is_one_of(name, (*_TOKEN_TOOLS, *_SEARCH_TOOLS)):
                 raise InvalidRequest(
                     f"The tool {name[:60]!a} is not offered here: hosted tools are billed apart.",
                     param="tools",
                 )
-            adds = True
-    return adds
+            hosted.append(name)
+    return hosted
 
 
 def _is_one_of(name: str, names: tuple[str, ...]) -> bool:

@@ -17,22 +17,27 @@ _VERSION_SHAPE: Final = re.compile(rb"\d{4}-\d{2}-\d{2}")
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _DATE: Final = re.compile(r"-?\d{4}-?\d{2}-?\d{2}$")
 
-# Without their dates. They cost nothing beside the units that usage reports.
+# Without their dates. They cost nothing beside the units that usage reports; what the tools cost that some of
+# them are needed for is looked at where the tools are.
 _FREE_BETAS: Final = frozenset(
     {
         "adaptive-thinking",
         "cache-diagnosis",
         "claude-code",
+        "code-execution",
+        "code-execution-web-tools",
         "compact",
         "computer-use",
         "context-management",
         "dev-full-thinking",
         "effort",
         "extended-cache-ttl",
+        "files-api",
         "fine-grained-tool-streaming",
         "inline-tools",
         "interleaved-thinking",
         "max-tokens-3-5-sonnet",
+        "mcp-client",
         "mid-conversation-output-config",
         "mid-conversation-system-clear-at",
         "mid-conversation-tool-changes",
@@ -43,6 +48,7 @@ _FREE_BETAS: Final = frozenset(
         "prompt-caching",
         "prompt-caching-scope",
         "redact-thinking",
+        "skills",
         "structured-outputs",
         "task-budgets",
         "thinking-binding-controls",
@@ -53,6 +59,8 @@ _FREE_BETAS: Final = frozenset(
         "tool-examples",
         "tool-search-tool",
         "advanced-tool-use",
+        "web-fetch",
+        "web-search",
     }
 )
 _LONG_CONTEXT: Final = "context-1m"

@@ -17,6 +17,7 @@ import msgspec
 from tokenopen.core.usage import UNITS_MAX, ImpossibleUsage, Usage, usage_of
 from tokenopen.upstream.usage_report import decode_report
 
+_OWN_ITERATIONS: Final = ("message", "compaction")
 _Units = Annotated[int, msgspec.Meta(ge=0, le=UNITS_MAX)] | None
 
 
@@ -38,7 +39,13 @@ class _Part(msgspec.Struct, gc=False, frozen=True):
 
 
 class _Iteration(_Part, frozen=True):
+    type: Any = None
     model: Any = None
+
+    @property
+    def is_own(self) -> bool:
+        """Tell whether it is the called model's, which may be named as well, and not a tool's."""
+        return self.model is None or self.type in _OWN_ITERATIONS
 
 
 class MessagesReport(_Part, frozen=True):
@@ -78,7 +85,7 @@ def usage_from_messages_report(report: MessagesReport) -> Usage | None:
     """
     if report.input_tokens is None or report.output_tokens is None:
         return None
-    parts: Sequence[_Part] = [part for part in report.iterations or () if part.model is None] or [report]
+    parts: Sequence[_Part] = [part for part in report.iterations or () if part.is_own] or [report]
     fresh = sum(part.input_tokens or 0 for part in parts)
     output = sum(part.output_tokens or 0 for part in parts)
     if fresh < report.input_tokens or output < report.output_tokens:

@@ -6,18 +6,19 @@ it, would be charged wrongly. The names are those of every provider that takes O
 same field goes to whichever provider carries the model.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
 
 from tokenopen.core.errors import InvalidRequest
+from tokenopen.upstream.hosted_tool import WEB_SEARCHES, HostedTool
 from tokenopen.upstream.json_body import JsonObject, KnownNames, read_object
 
 _OTHER_MODEL: Final = "another model than the one named could answer"
 _OTHER_PRICE: Final = "it changes the price"
-_SEARCH: Final = "searches are billed apart"
+_SEARCH: Final = "searches are billed apart, and no reply tells how many there were"
 _HOSTED_TOOL: Final = "hosted tools are billed apart"
 _LATER: Final = "the reply would come later and by another way"
 _UNSEEN_INPUT: Final = "it adds input that is not in the request"
@@ -67,55 +68,77 @@ _STANDARD_SERVICE: Final = frozenset({"auto", "default", "standard", "standard_o
 _NOTHING_ASKED: Final = frozenset({b"null", b"false", b"[]"})
 _SHOWN_CHARACTERS: Final = 60
 OPTION_NAMES: Final = frozenset(REFUSED_OPTIONS) | {"service_tier", "tools"}
-_TOOL_NAMES: Final = KnownNames({"type", "tools", "max_uses"})
+# Of a tool, what decides whether it costs and what it may read.
+_TOOL_NAMES: Final = KnownNames(
+    {"type", "tools", "max_uses", "parameters", "container", "environment", "vector_store_ids"}
+)
 
 _items_decoder: Final = msgspec.json.Decoder(list[msgspec.Raw] | None)
 _text_decoder: Final = msgspec.json.Decoder(str | None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FreeTools:
-    """The kinds of tools that cost nothing beside their tokens: mostly those that the caller runs.
+class OfferedTools:
+    """The kinds of tools that may be asked for; all others are refused.
 
-    ``types`` are given whole, ``prefixes`` are followed by a date. A tool without a type is free where it
-    has the member ``untyped_member``. The tools inside a ``namespace`` are looked at as well.
-    ``search_types`` and ``search_prefixes`` are kinds of web search, which is not free but can have a price.
+    ``types`` and ``prefixes`` (followed by a date) cost nothing beside the tokens of the request: they are
+    mostly run by the caller. A tool without a type is one of them where it has the member ``untyped_member``.
+    ``hosted`` and ``hosted_prefixes`` are run by the provider, each with the class of units that it is priced
+    by, or None where it adds nothing but tokens. The tools inside a ``namespace`` are looked at as well.
     """
 
     types: frozenset[str]
     prefixes: tuple[str, ...] = ()
     untyped_member: str | None = None
-    search_types: frozenset[str] = frozenset()
-    search_prefixes: tuple[str, ...] = ()
+    hosted: Mapping[str, str | None] = field(default_factory=dict)
+    hosted_prefixes: Mapping[str, str | None] = field(default_factory=dict)
 
     def include(self, kind: str | None, tool: JsonObject) -> bool:
-        """Tell whether a tool of a type, or without one, is one of them."""
+        """Tell whether a tool of a type, or without one, costs nothing beside the tokens of the request."""
         if kind is None:
             return self.untyped_member is not None and self.untyped_member in tool
         return kind in self.types or kind.startswith(self.prefixes)
 
-    def include_search(self, kind: str | None) -> bool:
-        """Tell whether a tool of a type searches the web."""
-        return kind is not None and (kind in self.search_types or kind.startswith(self.search_prefixes))
+    def find_hosted(self, kind: str | None, tool: JsonObject) -> HostedTool | None:
+        """Return a tool that the provider runs; None where it is none that may be asked for."""
+        if kind is None:
+            return None
+        if kind in self.hosted:
+            return HostedTool(kind=kind, unit_class=self.hosted[kind], tool=tool)
+        for prefix, unit_class in self.hosted_prefixes.items():
+            if kind.startswith(prefix):
+                return HostedTool(kind=kind, unit_class=unit_class, tool=tool)
+        return None
 
 
-# Mistral takes functions without a type.
-CHAT_TOOLS: Final = FreeTools(types=frozenset({"function", "custom"}), untyped_member="function")
+# Mistral takes functions without a type. OpenRouter reports its own searches.
+CHAT_TOOLS: Final = OfferedTools(
+    types=frozenset({"function", "custom"}),
+    untyped_member="function",
+    hosted={"openrouter:web_search": WEB_SEARCHES},
+)
 
 
-def refuse_options(fields: JsonObject, tools: FreeTools = CHAT_TOOLS) -> Sequence[JsonObject]:
-    """Raise InvalidRequest for an option that no model's price covers.
+def refuse_options(
+    fields: JsonObject, tools: OfferedTools = CHAT_TOOLS, *, allowed: Collection[str] = ()
+) -> Sequence[HostedTool]:
+    """Raise InvalidRequest for an option that no model's price covers, but for those ``allowed``.
 
-    Return the tools that search the web: they need a price of their own, and a bound.
+    Return the tools that the provider is to run: they may need prices of their own, and add input.
     """
     for name in sorted(fields.keys() & REFUSED_OPTIONS.keys()):
-        if fields[name] not in _NOTHING_ASKED:
+        if name not in allowed and fields[name] not in _NOTHING_ASKED:
             raise InvalidRequest(f"{name} is not offered here: {REFUSED_OPTIONS[name]}.", param=name)
     if "service_tier" in fields:
         _refuse_service(fields)
     if "tools" in fields:
-        return refuse_hosted_tools(fields["tools"], tools, field="tools", allow_searches=True)
+        return read_tools(fields["tools"], tools, field_name="tools")
     return ()
+
+
+def is_asked(fields: JsonObject, name: str) -> bool:
+    """Tell whether an option asks for anything."""
+    return name in fields and fields[name] not in _NOTHING_ASKED
 
 
 def _refuse_service(fields: JsonObject) -> None:
@@ -130,29 +153,30 @@ def _refuse_service(fields: JsonObject) -> None:
         )
 
 
-def refuse_hosted_tools(
-    raw: bytes, tools: FreeTools, *, field: str, allow_searches: bool = False
-) -> Sequence[JsonObject]:
-    """Raise InvalidRequest for a tool of ``field`` that the provider runs for a charge of its own.
+def read_tools(
+    raw: bytes, tools: OfferedTools, *, field_name: str, allow_hosted: bool = True
+) -> Sequence[HostedTool]:
+    """Raise InvalidRequest for a tool of a field that is not offered.
 
-    Return those that search the web, which are refused as well unless ``allow_searches``.
+    Return those that the provider is to run, which are refused as well unless ``allow_hosted``.
     """
-    searches: list[JsonObject] = []
+    hosted: list[HostedTool] = []
     try:
         given = _items_decoder.decode(raw) or ()
     except msgspec.DecodeError:
-        raise InvalidRequest("tools must be an array of objects.", param=field) from None
+        raise InvalidRequest("tools must be an array of objects.", param=field_name) from None
     for one in given:
-        tool = read_object(bytes(one), _TOOL_NAMES, of=field)
+        tool = read_object(bytes(one), _TOOL_NAMES, of=field_name)
         try:
             kind = _text_decoder.decode(tool.view("type")) if "type" in tool else None
         except (msgspec.DecodeError, UnicodeDecodeError):
             kind = ""
-        if allow_searches and tools.include_search(kind):
-            searches.append(tool)
+        found = tools.find_hosted(kind, tool) if allow_hosted else None
+        if found is not None:
+            hosted.append(found)
         elif not tools.include(kind, tool):
             which = f"of type {kind[:_SHOWN_CHARACTERS]!a}" if kind else "without a type that is known"
-            raise InvalidRequest(f"Tools {which} are not offered here: {_HOSTED_TOOL}.", param=field)
+            raise InvalidRequest(f"Tools {which} are not offered here: {_HOSTED_TOOL}.", param=field_name)
         if "tools" in tool:
-            refuse_hosted_tools(tool["tools"], tools, field=field)
-    return searches
+            read_tools(tool["tools"], tools, field_name=field_name, allow_hosted=False)
+    return hosted

@@ -9,7 +9,7 @@ import msgspec
 from tokenopen.core.errors import InvalidRequest
 from tokenopen.upstream.content import REFERENCES_MAX, Measure, base64_bytes, data_url_bytes, utf8_length
 from tokenopen.upstream.json_body import JsonObject
-from tokenopen.upstream.refused_option import FreeTools, refuse_hosted_tools
+from tokenopen.upstream.refused_option import OfferedTools, read_tools
 
 # Items that hold all that they stand for, so their ids are only names. What any other item with an id stands
 # for may be looked up by the provider.
@@ -69,7 +69,7 @@ class _Item(msgspec.Struct, gc=False):
 _input_decoder: Final = msgspec.json.Decoder(str | list[_Item] | None)
 
 
-def measure_input(fields: JsonObject, tools: FreeTools) -> InputMeasure:
+def measure_input(fields: JsonObject, tools: OfferedTools) -> InputMeasure:
     """Return the measure of ``input`` and ``instructions``.
 
     Refuses InvalidRequest for what is neither text nor items, and for hosted tools among the items.
@@ -83,7 +83,7 @@ def measure_input(fields: JsonObject, tools: FreeTools) -> InputMeasure:
         if isinstance(given, str):
             measure.text_bytes += utf8_length(given)
         for item in given or () if not isinstance(given, str) else ():
-            refuse_hosted_tools(bytes(item.tools), tools, field=name)
+            read_tools(bytes(item.tools), tools, field_name=name, allow_hosted=False)
             _add_item(measure, item)
     return measure
 

@@ -55,6 +55,7 @@ class CallRequest:
     the model has to be offered with a context window above it.
     ``counted_units`` are the most units of counted classes that the call can use, held where they are
     priced. ``own_prices`` are what the model's price has to name: of each, one of the classes listed.
+    ``waived`` are counted classes whose units the provider gives for nothing in this call.
     """
 
     model: str
@@ -77,6 +78,7 @@ class CallRequest:
     priced_above_units: int | None = None
     counted_units: Mapping[str, int] = field(default_factory=dict)
     own_prices: Sequence[Sequence[str]] = ()
+    waived: frozenset[str] = frozenset()
     form: Form | None = None
 
 

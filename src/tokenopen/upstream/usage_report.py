@@ -15,6 +15,7 @@ import msgspec
 
 from tokenopen.core.usage import UNITS_MAX, ImpossibleUsage, Usage
 from tokenopen.upstream.cost_report import CostMembers, read_cost
+from tokenopen.upstream.hosted_tool import CONTAINERS, WEB_SEARCHES
 from tokenopen.upstream.surface import ReportConvention
 
 _Units = Annotated[int, msgspec.Meta(ge=0, le=UNITS_MAX)] | None
@@ -52,7 +53,36 @@ class _CompletionDetails(msgspec.Struct, gc=False, frozen=True):
     image_tokens: _Units = None
 
 
-class UsageReport(CostMembers, gc=False, frozen=True):
+class _ServerTools(msgspec.Struct, gc=False, frozen=True):
+    web_search_requests: _Units = None
+
+
+class _ServerSideTools(msgspec.Struct, gc=False, frozen=True):
+    web_search_calls: _Units = None
+    x_search_calls: _Units = None
+    code_interpreter_calls: _Units = None
+
+
+class ToolMembers(CostMembers, gc=False, frozen=True):
+    """What providers report of the tools that they ran: never inside the numbers of tokens."""
+
+    # OpenRouter, under either name; xAI, which bills the calls that succeeded.
+    server_tool_use: _ServerTools | None = None
+    server_tool_use_details: _ServerTools | None = None
+    server_side_tool_usage_details: _ServerSideTools | None = None
+
+    def tool_units(self) -> dict[str, int]:
+        """Return the units of tools by class."""
+        ran = self.server_side_tool_usage_details or _NO_SERVER_SIDE_TOOLS
+        asked = self.server_tool_use or self.server_tool_use_details or _NO_SERVER_TOOLS
+        searches = (ran.web_search_calls or 0) + (ran.x_search_calls or 0)
+        return {
+            WEB_SEARCHES: searches or asked.web_search_requests or 0,
+            CONTAINERS: ran.code_interpreter_calls or 0,
+        }
+
+
+class UsageReport(ToolMembers, gc=False, frozen=True):
     """A ``usage`` object, as far as it says how many units were used."""
 
     prompt_tokens: _Units = None
@@ -74,6 +104,8 @@ class UsageReport(CostMembers, gc=False, frozen=True):
     reasoning_tokens: _Units = None
 
 
+_NO_SERVER_TOOLS: Final = _ServerTools()
+_NO_SERVER_SIDE_TOOLS: Final = _ServerSideTools()
 _NO_PROMPT_DETAILS: Final = _PromptDetails()
 _NO_COMPLETION_DETAILS: Final = _CompletionDetails()
 _decoder: Final[msgspec.json.Decoder[UsageReport | None]] = msgspec.json.Decoder(UsageReport | None)
@@ -128,6 +160,7 @@ def usage_from_report(report: UsageReport, convention: ReportConvention) -> Usag
         "reasoning": reasoning,
         "audio_output": audio,
         "image_output": image,
+        **report.tool_units(),
     }
     return _usage(units, read_cost(report, convention.cost_field))
 
@@ -204,7 +237,7 @@ def input_usage_from_report(report: UsageReport) -> Usage | None:
     return _usage(_input_units(report, prompt) | {"output": report.completion_tokens or 0})
 
 
-class _ResponsesReport(CostMembers, gc=False, frozen=True):
+class _ResponsesReport(ToolMembers, gc=False, frozen=True):
     """OpenAI's responses name the same numbers otherwise."""
 
     input_tokens: _Units = None
@@ -234,4 +267,7 @@ def read_responses_report(raw: bytes) -> UsageReport | None:
         cost_in_usd_ticks=report.cost_in_usd_ticks,
         cost_details=report.cost_details,
         is_byok=report.is_byok,
+        server_tool_use=report.server_tool_use,
+        server_tool_use_details=report.server_tool_use_details,
+        server_side_tool_usage_details=report.server_side_tool_usage_details,
     )

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from typing import Final
 
+from tokenopen.core.catalog import PER_CALL
 from tokenopen.core.estimate import estimated_usage
 from tokenopen.core.usage import Usage
 from tokenopen.upstream.content import measure_messages
 from tokenopen.upstream.dialect import OPENAI
+from tokenopen.upstream.hosted_tool import HostedTool, priced_classes, read_bound
 from tokenopen.upstream.json_body import KnownNames, read_object
-from tokenopen.upstream.refused_option import OPTION_NAMES, refuse_options
+from tokenopen.upstream.refused_option import OPTION_NAMES, is_asked, refuse_options
 from tokenopen.upstream.request_field import TOKENS_MAX, read_count, read_flag, read_largest_count, read_model
 from tokenopen.upstream.surface import NO_TARGET, CallRequest, ReportConvention, StreamReader, Target
 from tokenopen.upstream.surfaces.chat_stream import ChatStreamReader
@@ -21,11 +23,14 @@ from tokenopen.upstream.surfaces.openai_shape import (
 )
 
 CHOICES_MAX: Final = 128
+# Models that search in each call take it; no reply tells how often, so what that costs is a price per call.
+_SEARCH_OPTIONS: Final = "web_search_options"
 
 _KNOWN: Final = KnownNames(
     {"model", "messages", "stream", "stream_options", "max_completion_tokens", "max_tokens", "n"}
     | OPTION_NAMES
 )
+_PARAMETERS: Final = KnownNames({"max_uses"})
 
 
 class ChatSurface:
@@ -41,7 +46,9 @@ class ChatSurface:
     def read_request(self, body: bytes, target: Target = NO_TARGET) -> CallRequest:
         fields = read_object(body, _KNOWN)
         model = read_model(fields)
-        refuse_options(fields)
+        hosted = refuse_options(fields, allowed=(_SEARCH_OPTIONS,))
+        priced = priced_classes(hosted)
+        searches = is_asked(fields, _SEARCH_OPTIONS)
         stream = read_flag(fields, "stream")
         measure = measure_messages(fields)
         return CallRequest(
@@ -56,9 +63,12 @@ class ChatSurface:
             input_bytes=len(body) - measure.data_bytes,
             attachments=measure.attachments,
             text_bytes=measure.text_bytes,
-            open_ended=False,
+            # What is found comes on top of what is sent.
+            open_ended=bool(hosted) or searches,
             fields=fields,
             references=measure.references,
+            counted_units=_bounds(hosted),
+            own_prices=(*priced, *(((PER_CALL,),) if searches else ())),
         )
 
     def upstream_body(
@@ -91,3 +101,15 @@ class ChatSurface:
 
     def stream_reader(self, request: CallRequest, *, convention: ReportConvention) -> StreamReader:
         return ChatStreamReader(wants_usage=request.wants_usage, convention=convention)
+
+
+def _bounds(hosted: Sequence[HostedTool]) -> dict[str, int]:
+    """Return the most units of tools that a call may use: of several tools of a class the sum."""
+    bounds: dict[str, int] = {}
+    for tool in hosted:
+        if tool.unit_class is not None:
+            raw = tool.tool.get("parameters", b"null")
+            parameters = None if raw == b"null" else read_object(raw, _PARAMETERS, of="tools")
+            bound = read_bound(parameters, "max_uses", tool.unit_class)
+            bounds[tool.unit_class] = bounds.get(tool.unit_class, 0) + bound
+    return bounds

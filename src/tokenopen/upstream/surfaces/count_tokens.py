@@ -31,7 +31,7 @@ class CountTokensSurface:
     def read_request(self, body: bytes, target: Target = NO_TARGET) -> CallRequest:
         fields = read_object(body, _KNOWN)
         model = read_model(fields)
-        refuse_options(fields, MESSAGES_TOOLS)
+        refuse_options(fields, MESSAGES_TOOLS, allowed=("mcp_servers",))
         measure = measure_anthropic_messages(fields)
         return CallRequest(
             model=model,

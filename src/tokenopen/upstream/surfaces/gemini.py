@@ -18,7 +18,9 @@ from tokenopen.upstream.dialect import GEMINI
 from tokenopen.upstream.gemini_content import GeminiMeasure, measure_contents
 from tokenopen.upstream.gemini_field import read_value, refuse_other_model, upstream_model_changes
 from tokenopen.upstream.gemini_option import KNOWN, read_options, with_output_cap
+from tokenopen.upstream.gemini_search import QUERIES_IN_JSON, queries_of
 from tokenopen.upstream.gemini_usage import read_gemini_report, usage_from_gemini_report
+from tokenopen.upstream.hosted_tool import WEB_SEARCHES, with_units
 from tokenopen.upstream.json_body import JsonObject, read_object
 from tokenopen.upstream.surface import NO_TARGET, CallRequest, ReportConvention, StreamReader, Target
 from tokenopen.upstream.surfaces.gemini_stream import GeminiStreamReader
@@ -75,6 +77,7 @@ class GeminiSurface:
             fields=fields,
             query="alt=sse" if self.stream else "",
             own_prices=options.own_prices,
+            counted_units=options.counted_units,
         )
 
     def upstream_body(
@@ -93,20 +96,19 @@ class GeminiSurface:
         return fields.replaced(changes) if changes else fields.source
 
     def read_reply(self, body: bytes, *, convention: ReportConvention) -> Usage | None:
-        return read_gemini_reply(body)
+        usage = read_gemini_reply(body)
+        return None if usage is None else with_units(usage, _searches_in(body))
 
     def created_ids(self, body: bytes) -> Sequence[str]:
         return ()
 
     def estimate_reply(self, request: CallRequest, body: bytes) -> Usage:
-        try:
-            candidates = _candidates_decoder.decode(body).candidates
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            candidates = None
+        candidates = _candidates_of(body)
         if not isinstance(candidates, list) or not candidates:
             return usage_of(source="estimated")
         written = sum(map(_written_bytes, candidates))
-        return estimated_usage(text_bytes=request.text_bytes, output_units=written // TEXT_BYTES_PER_UNIT)
+        least = estimated_usage(text_bytes=request.text_bytes, output_units=written // TEXT_BYTES_PER_UNIT)
+        return with_units(least, _searches_in(body))
 
     def estimate_stream(self, request: CallRequest, *, content_events: int) -> Usage:
         return estimated_usage(text_bytes=request.text_bytes, output_units=content_events)
@@ -155,6 +157,21 @@ def measure_request(fields: JsonObject) -> GeminiMeasure:
     measure_contents(measure, contents, of="contents")
     measure_contents(measure, read_value(fields, "systemInstruction"), of="systemInstruction")
     return measure
+
+
+def _candidates_of(body: bytes) -> Any:
+    try:
+        return _candidates_decoder.decode(body).candidates
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _searches_in(body: bytes) -> dict[str, int]:
+    """Return the searches that a whole reply tells of, as units by class."""
+    if not any(name in body for name in QUERIES_IN_JSON):
+        return {}
+    candidates = _candidates_of(body)
+    return {WEB_SEARCHES: len(queries_of(candidates)) if isinstance(candidates, list) else 0}
 
 
 def _written_bytes(candidate: Any) -> int:

@@ -9,7 +9,9 @@ from typing import Any, Final
 import msgspec
 
 from tokenopen.core.usage import ImpossibleUsage, Usage
+from tokenopen.upstream.gemini_search import queries_of
 from tokenopen.upstream.gemini_usage import read_gemini_report, usage_from_gemini_report
+from tokenopen.upstream.hosted_tool import WEB_SEARCHES, with_units
 from tokenopen.upstream.sse import Event
 from tokenopen.upstream.surfaces.marked_stream import MarkedStreamReader, Seen
 
@@ -34,13 +36,17 @@ class GeminiStreamReader(MarkedStreamReader):
         self._usage: Usage | None = None
         self._seen: set[object] = set()
         self._finished: set[object] = set()
+        self._queries: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def usage(self) -> Usage | None:
-        if self._usage is None or self._is_marked or self.whole:
-            return self._usage
+        if self._usage is None:
+            return None
+        usage = with_units(self._usage, {WEB_SEARCHES: len(self._queries)})
+        if self._is_marked or self.whole:
+            return usage
         # More may come of what has been reported so far.
-        return Usage(self._usage.units, "estimated") if self.content_events else None
+        return Usage(usage.units, "estimated") if self.content_events else None
 
     def _see(self, event: Event) -> Seen:
         if not event.data.strip():
@@ -54,6 +60,7 @@ class GeminiStreamReader(MarkedStreamReader):
         candidates = [one for one in _items(said.candidates) if isinstance(one, dict)]
         for candidate in candidates:
             self._note_candidate(candidate)
+        self._queries |= queries_of(candidates)
         blocked = isinstance(said.feedback, dict) and bool(said.feedback.get("blockReason"))
         return Seen(
             has_content=any(map(_has_content, candidates)),

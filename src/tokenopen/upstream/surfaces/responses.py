@@ -1,6 +1,6 @@
 """Responses: OpenAI's ``POST /v1/responses``, JSON and server-sent events."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -10,24 +10,28 @@ from tokenopen.core.estimate import TEXT_BYTES_PER_UNIT, estimated_usage
 from tokenopen.core.usage import Usage, usage_of
 from tokenopen.upstream.content import utf8_length
 from tokenopen.upstream.dialect import OPENAI_RESPONSES
+from tokenopen.upstream.hosted_tool import (
+    CONTAINERS,
+    IMAGES,
+    WEB_SEARCHES,
+    beside_report,
+    count_items,
+    priced_classes,
+    read_bound,
+    tells_of_tools,
+    with_units,
+)
 from tokenopen.upstream.json_body import JsonObject, KnownNames, read_object
-from tokenopen.upstream.refused_option import OPTION_NAMES, FreeTools, refuse_options
+from tokenopen.upstream.refused_option import OPTION_NAMES, OfferedTools, refuse_options
 from tokenopen.upstream.request_field import TOKENS_MAX, read_count, read_flag, read_model
 from tokenopen.upstream.responses_content import measure_input
+from tokenopen.upstream.responses_tool import read_run
 from tokenopen.upstream.surface import NO_TARGET, CallRequest, ReportConvention, StreamReader, Target
 from tokenopen.upstream.surfaces.openai_shape import find_usage, with_upstream_fields
 from tokenopen.upstream.surfaces.responses_stream import ResponsesStreamReader, find_response_ids
 from tokenopen.upstream.usage_report import read_responses_report, usage_from_report
-from tokenopen.upstream.web_search import (
-    CALL_ITEM,
-    WEB_SEARCHES,
-    count_searches,
-    counted,
-    read_bound,
-    with_searches,
-)
 
-RESPONSES_TOOLS: Final = FreeTools(
+RESPONSES_TOOLS: Final = OfferedTools(
     types=frozenset(
         {
             "function",
@@ -41,9 +45,20 @@ RESPONSES_TOOLS: Final = FreeTools(
             "namespace",
         }
     ),
-    search_types=frozenset(
-        {"web_search", "web_search_2025_08_26", "web_search_preview", "web_search_preview_2025_03_11"}
-    ),
+    hosted={
+        "web_search": WEB_SEARCHES,
+        "web_search_2025_08_26": WEB_SEARCHES,
+        "web_search_preview": WEB_SEARCHES,
+        "web_search_preview_2025_03_11": WEB_SEARCHES,
+        # xAI's, of posts.
+        "x_search": WEB_SEARCHES,
+        "code_interpreter": CONTAINERS,
+        "shell": CONTAINERS,
+        "image_generation": IMAGES,
+        # Its servers are named by the request; the stores that files are searched in are not.
+        "mcp": None,
+        "file_search": None,
+    },
 )
 # Names of what the provider keeps and adds to the input.
 _KEPT_INPUT: Final = ("previous_response_id", "conversation")
@@ -86,9 +101,8 @@ class ResponsesSurface:
     def read_request(self, body: bytes, target: Target = NO_TARGET) -> CallRequest:
         fields = read_object(body, _KNOWN)
         model = read_model(fields)
-        searches = refuse_options(fields, RESPONSES_TOOLS)
-        # It bounds the calls of all hosted tools, and there are no others.
-        bound = read_bound((fields,), "max_tool_calls", param="max_tool_calls") if searches else 0
+        hosted = read_run(refuse_options(fields, RESPONSES_TOOLS))
+        priced = priced_classes(hosted.tools)
         if _is_given(fields, "prompt"):
             raise InvalidRequest(
                 "prompt is not offered here: a stored prompt decides over model and tools.", param="prompt"
@@ -96,6 +110,8 @@ class ResponsesSurface:
         measure = measure_input(fields, RESPONSES_TOOLS)
         for name in _KEPT_INPUT:
             measure.refer(_kept_id(fields, name), param=name)
+        for reference in hosted.references:
+            measure.refer(reference, param="tools")
         # A compaction reads everything and writes a summary before the reply is written.
         runs = 2 if _is_given(fields, "context_management") else 1
         return CallRequest(
@@ -108,15 +124,16 @@ class ResponsesSurface:
             input_bytes=runs * (len(body) - measure.data_bytes),
             attachments=runs * measure.attachments,
             text_bytes=measure.text_bytes,
-            # What is found comes on top of what is sent.
-            open_ended=bool(searches)
+            # What tools give back comes on top of what is sent.
+            open_ended=bool(hosted.tools)
             or measure.open_ended
             or any(_is_given(fields, name) for name in _KEPT_INPUT),
             fields=fields,
             references=measure.references,
             item_ids=measure.item_ids,
-            counted_units=counted(bound),
-            own_prices=((WEB_SEARCHES,),) if searches else (),
+            # It bounds the calls of all hosted tools together, so of each of them.
+            counted_units={name: read_bound(fields, "max_tool_calls", name) for (name,) in priced},
+            own_prices=priced,
         )
 
     def upstream_body(
@@ -138,7 +155,7 @@ class ResponsesSurface:
     def read_reply(self, body: bytes, *, convention: ReportConvention) -> Usage | None:
         report = read_responses_report(find_usage(body))
         usage = None if report is None else usage_from_report(report, convention)
-        return None if usage is None else with_searches(usage, _searches_in(body))
+        return None if usage is None else with_units(usage, _units_in(body, usage))
 
     def created_ids(self, body: bytes) -> Sequence[str]:
         return find_response_ids(body)
@@ -152,7 +169,7 @@ class ResponsesSurface:
             return usage_of(source="estimated")
         written = sum(_text_length(part) for item in output for part in _parts(item.content))
         least = estimated_usage(text_bytes=request.text_bytes, output_units=written // TEXT_BYTES_PER_UNIT)
-        return with_searches(least, _searches_in(body))
+        return with_units(least, _units_in(body, least))
 
     def estimate_stream(self, request: CallRequest, *, content_events: int) -> Usage:
         return estimated_usage(text_bytes=request.text_bytes, output_units=content_events)
@@ -174,13 +191,14 @@ def _kept_id(fields: JsonObject, name: str) -> Any:
     return kept.get("id", 0) if isinstance(kept, dict) else kept
 
 
-def _searches_in(body: bytes) -> int:
-    if CALL_ITEM.encode() not in body:
-        return 0
+def _units_in(body: bytes, reported: Usage) -> Mapping[str, int]:
+    """Return the units of tools that the items of a reply tell of, beside those that are reported."""
+    if not tells_of_tools(body):
+        return {}
     try:
-        return count_searches(_items_decoder.decode(body).output)
+        return beside_report(count_items(_items_decoder.decode(body).output), reported)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return 0
+        return {}
 
 
 def _parts(content: Any) -> list[Any]:

@@ -4,18 +4,18 @@ That is ``response.completed``, ``response.incomplete`` or ``response.failed``. 
 for OpenRouter's, which sends ``[DONE]`` after it; so only the end of the bytes is the end.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from tokenopen.core.estimate import estimated_usage
 from tokenopen.core.usage import ImpossibleUsage, Usage
+from tokenopen.upstream.hosted_tool import beside_report, container_ids, count_items, item_of, with_units
 from tokenopen.upstream.sse import Event
 from tokenopen.upstream.surface import ReportConvention
 from tokenopen.upstream.surfaces.marked_stream import MarkedStreamReader, Seen
 from tokenopen.upstream.usage_report import read_responses_report, usage_from_report
-from tokenopen.upstream.web_search import count_searches, is_search, with_searches
 
 _NULL: Final = msgspec.Raw(b"null")
 _DONE: Final = b"[DONE]"
@@ -49,7 +49,7 @@ def find_response_ids(body: bytes) -> Sequence[str]:
 
 def _ids_of(response: _Response) -> list[str]:
     items = response.output if isinstance(response.output, list) else ()
-    ids = [response.id, *(item.get("id") for item in items if isinstance(item, dict))]
+    ids = [response.id, *(item.get("id") for item in items if isinstance(item, dict)), *container_ids(items)]
     return [found for found in ids if isinstance(found, str) and found]
 
 
@@ -61,8 +61,9 @@ class ResponsesStreamReader(MarkedStreamReader):
         self._convention = convention
         self._text_bytes = text_bytes
         self._usage: Usage | None = None
-        # Items of the output that are searches, as they were told one by one.
-        self._searches = 0
+        # Items of the output, as they were told one by one; and units of tools, as its end tells them.
+        self._items: list[Any] = []
+        self._told: Mapping[str, int] = {}
         # As in a set, in the order in which they came.
         self._ids: dict[str, None] = {}
 
@@ -72,12 +73,15 @@ class ResponsesStreamReader(MarkedStreamReader):
 
     @property
     def usage(self) -> Usage | None:
+        counted = count_items(self._items)
+        # The whole output says it again, and some leave it out there.
+        counted = {name: max(units, self._told.get(name, 0)) for name, units in counted.items()}
         if self._usage is not None:
-            return with_searches(self._usage, self._searches)
-        if self._searches == 0 or self.content_events == 0:
+            return with_units(self._usage, beside_report(counted, self._usage))
+        if not any(counted.values()) or self.content_events == 0:
             return None
         least = estimated_usage(text_bytes=self._text_bytes, output_units=self.content_events)
-        return with_searches(least, self._searches)
+        return with_units(least, counted)
 
     def _see(self, event: Event) -> Seen:
         if event.data.strip() == _DONE:
@@ -90,10 +94,11 @@ class ResponsesStreamReader(MarkedStreamReader):
             return Seen(has_content=bool(said.delta))
         if said.response is not None:
             self._ids.update(dict.fromkeys(_ids_of(said.response)))
-        if isinstance(said.item, dict) and isinstance(said.item.get("id"), str):
-            self._ids[said.item["id"]] = None
-        if said.type == "response.output_item.done":
-            self._searches += is_search(said.item)
+        if isinstance(said.item, dict):
+            named = [said.item.get("id"), *container_ids([said.item])]
+            self._ids.update(dict.fromkeys(one for one in named if isinstance(one, str) and one))
+        if said.type == "response.output_item.done" and (item := item_of(said.item)) is not None:
+            self._items.append(item)
         if said.type in ("error", "response.failed"):
             self.failed = True
         if said.type not in _MARKS:
@@ -104,8 +109,7 @@ class ResponsesStreamReader(MarkedStreamReader):
         """Keep what is reported; return why it cannot be true."""
         try:
             if response is not None:
-                # The whole output says it again, and some leave it out there.
-                self._searches = max(self._searches, count_searches(response.output))
+                self._told = count_items(response.output)
             report = None if response is None else read_responses_report(bytes(response.usage))
             self._usage = None if report is None else usage_from_report(report, self._convention)
         except ImpossibleUsage as error:

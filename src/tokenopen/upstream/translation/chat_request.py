@@ -46,6 +46,9 @@ def carry_chat_request(asked: CallRequest) -> Carried:
     _carry_options(given, body)
     _carry_tools(carrier, given, body)
     given.take_hint(*_HINTS)
+    if given.take("web_search_options") is not None:
+        # Also empty it asks for a search.
+        raise given.refuse("web_search_options")
     given.close(_NEUTRAL)
     request = _MESSAGES.read_request(msgspec.json.encode(body))
     return Carried(request=request, left_out=carrier.left_out)
