@@ -1,10 +1,14 @@
 """Terms: which multiplier wins, which limits bind, and what people are shown."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from decimal import Decimal
 from itertools import product
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tokenopen.core.group import LIMIT_NAMES, GroupPolicy, GroupRevision, InvalidGroup, Limits
 from tokenopen.core.terms import Entitlement, allows, display_multiplier, limits_for, resolve_terms
@@ -177,11 +181,59 @@ def test_which_entitlements_have_own_terms(own: dict[str, Any], expected: bool) 
 def test_the_multiplier_as_people_see_it(
     policy: GroupPolicy, entitlement: Entitlement | None, custom: bool, shown: str
 ) -> None:
+    policy = replace(policy, allowed_models=("*",))
     assert display_multiplier(policy, entitlement, custom=custom) == shown
 
 
+@pytest.mark.parametrize(
+    ("multipliers", "allowed", "shown"),
+    [
+        # of a model that the group does not have
+        ({"gpt-5*": 100_000}, ("gpt-4o*", "o1"), "1.0x"),
+        ({"gpt-5-mini": 100_000}, ("gpt-4o*", "*-nano"), "1.0x"),
+        ({"*-mini": 100_000}, ("gpt-4o*", "o1"), "From 0.1x"),
+        ({"gpt-*-mini": 100_000}, ("gpt-4o", "claude-*"), "1.0x"),
+        # the group's own multiplier, where a pattern takes all that it has
+        ({"gpt-*": 900_000}, ("gpt-4o*", "gpt-5"), "0.9x"),
+        ({"gpt-*": 900_000}, ("gpt-4o*", "o1"), "From 0.9x"),
+        # a pattern beside a more specific one that takes all that it would
+        ({"gpt-4o*": 100_000, "gpt-4o-mini": 500_000}, ("gpt-4o-mini",), "0.5x"),
+        ({"gpt-4o*": 100_000, "gpt-4o-mini": 500_000}, ("gpt-4o-*",), "From 0.1x"),
+        ({"gpt-4o": 100_000}, (), "1.0x"),
+    ],
+)
+def test_a_multiplier_of_models_that_the_group_lacks_is_not_shown(
+    multipliers: Mapping[str, int], allowed: tuple[str, ...], shown: str
+) -> None:
+    assert display_multiplier(policy_of(1_000_000, multipliers, allowed)) == shown
+
+
+def test_what_a_model_of_an_entitlement_comes_under_is_shown() -> None:
+    policy = policy_of(1_000_000, {"o*": 500_000}, ("gpt-4o",))
+    assert display_multiplier(policy, entitlement_of(extra_models=("o1",))) == "From 0.5x"
+
+
+@given(
+    st.dictionaries(st.text("ab*", min_size=1, max_size=4), st.integers(1, 9), max_size=4),
+    st.lists(st.text("ab*", min_size=1, max_size=4), min_size=1, max_size=3),
+)
+def test_no_model_comes_under_less_than_is_shown(multipliers: dict[str, int], allowed: list[str]) -> None:
+    """Every name of up to five letters is tried; of those that are charged alike, that is what is shown."""
+    policy = policy_of(
+        10 * 10_000, {pattern: ppm * 10_000 for pattern, ppm in multipliers.items()}, tuple(allowed)
+    )
+    names = ("".join(letters) for size in range(1, 6) for letters in product("abc", repeat=size))
+    charged = {terms_of(policy, None, name)[0] for name in names if policy.allows(name)}
+    shown = display_multiplier(policy)
+    lowest = int(Decimal(shown.removeprefix("From ").removesuffix("x")) * 1_000_000)
+    assert all(lowest <= ppm for ppm in charged)
+    if shown.startswith("From") or not charged:
+        return
+    assert charged == {lowest}
+
+
 def test_a_multiplier_that_no_call_can_come_under_is_not_shown() -> None:
-    policy = policy_of(1_000_000, {"gpt-5*": 500_000})
+    policy = policy_of(1_000_000, {"gpt-5*": 500_000}, ("*",))
     entitlement = entitlement_of(model_multipliers={"gpt-5*": 900_000})
     assert terms_of(policy, entitlement, "gpt-5") == (900_000, "entitlement model gpt-5*")
     assert display_multiplier(policy, entitlement) == "From 0.9x"

@@ -72,7 +72,7 @@ def test_it_shows_one_call_over_a_limit_and_one_to_a_model_that_the_group_lacks(
     assert "429 Too Many Requests" in over_limit
     assert re.search(r"Retry-After: \d+", over_limit)
     assert '"code": "rpm_exceeded"' in over_limit
-    assert "allows 1 requests per minute; 1 used." in over_limit
+    assert "allows 1 request per minute; 1 used." in over_limit
     assert '"code": "model_not_allowed"' in lacking
     assert '"groups_with_model"' in lacking
 

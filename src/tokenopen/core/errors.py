@@ -349,6 +349,10 @@ class LimitExceeded(Refusal):
     error_type = "rate_limit_error"
 
 
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def _advice(support_contact: str) -> str:
     return f"or ask for a higher group: {support_contact}" if support_contact else "or ask for a higher group"
 
@@ -363,7 +367,7 @@ class RpmExceeded(LimitExceeded):
     ) -> None:
         wait = f"Try again in {retry_after_s} s" if limit else "Choose another group for this key"
         super().__init__(
-            f"Group {group} allows {limit:,} requests per minute; {used:,} used. "
+            f"Group {group} allows {_counted(limit, 'request')} per minute; {used:,} used. "
             f"{wait}, {_advice(support_contact)}.",
             retry_after_s=retry_after_s,
             group=group,
@@ -407,7 +411,7 @@ class TpmExceeded(LimitExceeded):
     ) -> None:
         wait = f"Try again in {retry_after_s} s" if limit else "Choose another group for this key"
         super().__init__(
-            f"Group {group} allows {limit:,} tokens per minute (TPM); {used:,} used. "
+            f"Group {group} allows {_counted(limit, 'token')} per minute (TPM); {used:,} used. "
             f"{wait}, {_advice(support_contact)}.",
             retry_after_s=retry_after_s,
             group=group,
@@ -425,7 +429,8 @@ class ConcurrencyExceeded(LimitExceeded):
     def __init__(self, *, group: str, limit: int, used: int, support_contact: str) -> None:
         wait = "Try again when one has ended" if limit else "Choose another group for this key"
         super().__init__(
-            f"Group {group} allows {limit:,} calls at the same time; {used:,} are running. "
+            f"Group {group} allows {_counted(limit, 'call')} at the same time; "
+            f"{used:,} {'is' if used == 1 else 'are'} running. "
             f"{wait}, {_advice(support_contact)}.",
             retry_after_s=1,
             group=group,

@@ -149,14 +149,28 @@ def matches_any(patterns: Iterable[str], model: str) -> bool:
     return any(matches(pattern, model) for pattern in patterns)
 
 
-def most_specific(patterns: Iterable[str], model: str) -> str | None:
-    """Return the fitting pattern with the most literal characters, or None; a plain name beats a pattern.
+def may_meet(first: str, second: str) -> bool:
+    """Tell whether there may be a model name that fits both of two patterns."""
+    if "*" not in first:
+        return matches(second, first)
+    if "*" not in second:
+        return matches(first, second)
+    # What lies between the outer stars of one can stand inside a star of the other, so only the ends decide.
+    heads = first.split("*")[0], second.split("*")[0]
+    tails = first.split("*")[-1], second.split("*")[-1]
+    return (heads[0].startswith(heads[1]) or heads[1].startswith(heads[0])) and (
+        tails[0].endswith(tails[1]) or tails[1].endswith(tails[0])
+    )
+
+
+def specificity(pattern: str) -> tuple[bool, int, str]:
+    """Return what patterns are told apart by: a plain name beats all, then the most literal characters win.
 
     Equally specific patterns are told apart by their text, so that the answer never depends on order.
     """
-    fitting = [pattern for pattern in patterns if matches(pattern, model)]
-    return max(
-        fitting,
-        key=lambda pattern: ("*" not in pattern, len(pattern.replace("*", "")), pattern),
-        default=None,
-    )
+    return "*" not in pattern, len(pattern.replace("*", "")), pattern
+
+
+def most_specific(patterns: Iterable[str], model: str) -> str | None:
+    """Return the most specific of the patterns that fit a model, or None."""
+    return max((each for each in patterns if matches(each, model)), key=specificity, default=None)

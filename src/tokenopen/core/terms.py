@@ -17,7 +17,9 @@ from tokenopen.core.group import (
     InvalidGroup,
     Limits,
     matches_any,
+    may_meet,
     most_specific,
+    specificity,
 )
 from tokenopen.core.money import format_multiplier
 
@@ -142,23 +144,33 @@ def display_multiplier(
     )
     if custom and not own:
         return CUSTOM
-    reachable = _reachable_multipliers(policy, entitlement if own else None)
-    lowest = f"{format_multiplier(min(reachable))}x"
-    return lowest if len(reachable) == 1 else f"From {lowest}"
+    levels = _levels(policy, entitlement if own else None)
+    reachable = _reachable_multipliers(levels, allowed_models(policy, entitlement))
+    # A group that lets nothing in has a multiplier all the same.
+    lowest = f"{format_multiplier(min(reachable or {policy.multiplier_ppm}))}x"
+    return lowest if len(reachable) <= 1 else f"From {lowest}"
 
 
-def _reachable_multipliers(policy: GroupPolicy, entitlement: Entitlement | None) -> set[int]:
-    """Return every multiplier that some model may come under, by the precedence at the top of this file."""
+def _levels(policy: GroupPolicy, entitlement: Entitlement | None) -> Sequence[Mapping[str, int]]:
+    """Return multipliers by pattern, by the precedence at the top of this file."""
     levels: list[Mapping[str, int]] = []
     if entitlement is not None:
         levels.append(entitlement.model_multipliers)
         if entitlement.multiplier_ppm is not None:
             levels.append({"*": entitlement.multiplier_ppm})
-    levels += [policy.model_multipliers, {"*": policy.multiplier_ppm}]
+    return [*levels, policy.model_multipliers, {"*": policy.multiplier_ppm}]
+
+
+def _reachable_multipliers(levels: Sequence[Mapping[str, int]], allowed: Sequence[str]) -> set[int]:
+    """Return every multiplier that some model may come under of those that are allowed."""
     found: set[int] = set()
     passed: list[str] = []
     for level in levels:
-        # A pattern that fits the text of another, stars included, fits whatever that one fits.
-        found |= {ppm for pattern, ppm in level.items() if not matches_any(passed, pattern)}
-        passed += level
+        for pattern in sorted(level, key=specificity, reverse=True):
+            # A pattern that fits the text of another, stars included, fits whatever that one fits.
+            if not matches_any(passed, pattern) and any(
+                may_meet(pattern, each) and not matches_any(passed, each) for each in allowed
+            ):
+                found.add(level[pattern])
+            passed.append(pattern)
     return found
