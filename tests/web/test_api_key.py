@@ -232,7 +232,7 @@ async def test_a_key_is_rotated_and_the_old_secret_works_on_for_as_long_as_was_c
     assert await refused(storage, clock, secret) is None
 
 
-async def test_a_revoked_key_stays_in_the_list_and_offers_nothing(
+async def test_a_revoked_key_is_found_among_the_revoked_and_offers_nothing(
     user_page: Client, storage: SqliteStorage, clock: MovableClock
 ) -> None:
     secret, path = await create(user_page)
@@ -241,6 +241,10 @@ async def test_a_revoked_key_stays_in_the_list_and_offers_nothing(
     assert answer.headers["location"] == "/keys"
     page = await user_page.get("/keys")
     assert "Shop is revoked." in text_of(page)
+    listed = {
+        state: path in (await user_page.get(f"/keys?state={state}")).text for state in ("", "revoked", "all")
+    }
+    assert listed == {"": False, "revoked": True, "all": True}
     assert await refused(storage, clock, secret) == "api_key_revoked"
     assert "Rotate" not in text_of(await user_page.get(path))
     for change in (path, f"{path}/group", f"{path}/on", f"{path}/rotate"):

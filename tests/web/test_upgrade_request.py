@@ -201,6 +201,29 @@ async def test_access_that_ends_is_announced(
     )
 
 
+async def test_access_that_ends_can_be_asked_for_longer_and_keeps_its_terms(
+    user_page: Client, administrator_page: Client, user_client: Client, entitle: Entitle
+) -> None:
+    await entitle("vip", expires_at="2026-06-04T00:00:00Z", multiplier="0.7")
+    page = await user_page.get("/home")
+    assert 'href="/upgrade?group=vip"' in page.text
+    answer = await send_form(user_page, "/upgrade", group="vip", reason="We go on.")
+    assert answer.status_code == 303
+    queue = (await administrator_page.get("/admin/upgrade-requests")).text
+    found = re.search(r"/admin/upgrade-requests/upg_\w+", queue)
+    assert found is not None
+    asked = await administrator_page.get(found[0])
+    assert "has access to the group until 2026-06-04 00:00 UTC" in text_of(asked)
+    assert 'name="expires_at" value="2026-06-04T00:00"' in asked.text.replace(' type="datetime-local"', "")
+    fields = {"terms_of_now": "yes", "multiplier": "0.7", "expires_at": ""}
+    await send_form(administrator_page, f"{found[0]}/approve", on=found[0], **fields)
+    groups = (await user_client.get("/api/me/groups")).json()["data"]
+    vip = next(group for group in groups if group["slug"] == "vip")
+    assert (vip["open"], vip["multiplier"], vip["expires_at"]) == (True, "0.7", None)
+    again = await user_client.post("/api/me/upgrade-requests", json={"group": "vip", "reason": "x"})
+    assert again.status_code == 409
+
+
 async def test_with_every_group_open_there_is_nothing_to_ask_for(user_page: Client, entitle: Entitle) -> None:
     await entitle("vip")
     await entitle("enterprise")

@@ -40,7 +40,7 @@ async def list_access_notices(tx: Transaction, account_id: str) -> Sequence[Acce
             if key_count:
                 ended.append(AccessNotice(change="ended", terms=terms, at_ms=None, key_count=key_count))
             continue
-        until_ms = None if terms.entitlement is None else terms.entitlement.expires_at_ms
+        until_ms = terms.ends_ms
         if until_ms is None or until_ms - tx.now_ms > ANNOUNCED_MS:
             continue
         change: AccessChange = "terms_end" if group.description.visibility == "public" else "ends"

@@ -118,8 +118,10 @@ async def find_my_key_hash(tx: Transaction, actor: Actor, key_id: str) -> bytes:
     return key_hash
 
 
-async def list_my_api_keys(tx: Transaction, actor: Actor, *, page: PageRequest) -> Page[ApiKeyView]:
-    """Return the actor's own keys, newest first."""
+async def list_my_api_keys(
+    tx: Transaction, actor: Actor, *, page: PageRequest, revoked: bool | None = None
+) -> Page[ApiKeyView]:
+    """Return the actor's own keys, newest first: all, or those that are ``revoked`` or are not."""
     rows = await storage.list_api_keys(
         tx,
         account_id=actor.account_id,
@@ -127,6 +129,7 @@ async def list_my_api_keys(tx: Transaction, actor: Actor, *, page: PageRequest) 
         group_id=None,
         before_id=page.after,
         limit=page.fetch,
+        revoked=revoked,
     )
     return cut_page(await _views(tx, rows), page, cursor_of=lambda view: view.key.id)
 

@@ -36,6 +36,11 @@ class GroupTerms:
     is_open: bool
 
     @property
+    def ends_ms(self) -> int | None:
+        """When access or own terms end, if they do."""
+        return None if self.entitlement is None else self.entitlement.expires_at_ms
+
+    @property
     def limits(self) -> Limits:
         """The limits that bind the account within the group."""
         return limits_for(self.group.policy, self.entitlement)

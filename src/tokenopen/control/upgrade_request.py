@@ -37,17 +37,17 @@ async def _get(tx: Transaction, request_id: str) -> UpgradeRequest:
 
 
 async def create_upgrade_request(tx: Transaction, actor: Actor, *, group: str, reason: str) -> UpgradeRequest:
-    """Ask for a group that is by request.
+    """Ask for a group that is by request, or for longer access or terms where they end.
 
-    Refuses NotFound, and Conflict where the group is open to the user already, is archived, or has been
-    asked for before without an answer yet.
+    Refuses NotFound, and Conflict where the group is open to the user without an end, is archived, or has
+    been asked for before without an answer yet.
     """
     wanted = await find_group(tx, group)
     if wanted.description.state == "archived":
         raise Conflict(f"Group {wanted.description.name} is no longer offered.", param="group")
     await lock_account(tx, actor.account_id)
     for terms in await list_terms(tx, actor.account_id):
-        if terms.group.id == wanted.id and terms.is_open:
+        if terms.group.id == wanted.id and terms.is_open and terms.ends_ms is None:
             raise Conflict(
                 f"Group {wanted.description.name} is open to you already: choose it for a key.",
                 param="group",

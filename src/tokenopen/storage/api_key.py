@@ -96,8 +96,9 @@ async def list_api_keys(
     group_id: str | None,
     before_id: str | None,
     limit: int,
+    revoked: bool | None = None,
 ) -> Sequence[Row]:
-    """Return keys, newest first, revoked ones too; a filter that is None is not one."""
+    """Return keys, newest first; a filter that is None is not one."""
     statement = _rows().order_by(api_keys.c.id.desc()).limit(limit)
     filters = (
         (api_keys.c.account_id, account_id),
@@ -109,6 +110,9 @@ async def list_api_keys(
             statement = statement.where(column == value)
     if before_id is not None:
         statement = statement.where(api_keys.c.id < before_id)
+    if revoked is not None:
+        state = api_keys.c.state
+        statement = statement.where(state == "revoked" if revoked else state != "revoked")
     return await tx.fetch_all(statement)
 
 

@@ -8,7 +8,7 @@ from starlette.background import BackgroundTask
 
 from tokenopen.control import upgrade_request as control
 from tokenopen.control.api_key import list_api_keys
-from tokenopen.control.entitlement import find_entitlement
+from tokenopen.control.entitlement import EntitlementView, find_entitlement
 from tokenopen.control.group import find_group
 from tokenopen.control.page import PAGE_LIMIT_MAX, PageRequest
 from tokenopen.control.services import Services
@@ -23,7 +23,7 @@ from tokenopen.web.flash import redirect
 from tokenopen.web.form import Form, read_form
 from tokenopen.web.form_value import read_prose
 from tokenopen.web.mail import send_upgrade_answer
-from tokenopen.web.own_terms import group_values, has_typed, read_own_terms
+from tokenopen.web.own_terms import group_values, has_typed, own_terms_form, read_own_terms
 from tokenopen.web.render import render
 from tokenopen.web.session import get_site
 from tokenopen.web.viewer import CurrentAdministrator, CurrentServices, CurrentVisit, Viewer, Visit
@@ -88,9 +88,14 @@ async def _show(
         keys=[view for view in keys.items if view.key.state != "revoked" and view.key.group_id != group.id],
         usage=usage,
         decided_by=emails.get(asked.decided_by or ""),
-        form=form or Form(),
+        form=form or _terms_of_now(given, visit),
         decline_form=decline_form or Form(),
     )
+
+
+def _terms_of_now(given: EntitlementView | None, visit: Visit) -> Form:
+    """Return the form as access that is in force fills it, so that only its end need be changed."""
+    return own_terms_form(given.entitlement, visit) if given is not None and given.in_force else Form()
 
 
 @router.get("/admin/upgrade-requests/{request_id}")
@@ -117,12 +122,14 @@ async def approve(
     form = await read_form(request)
 
     async def decide(tx: Transaction, answer: str | None) -> UpgradeRequest:
+        # Where the form showed the terms of now, fields that were emptied are meant to be empty.
+        are_typed = has_typed(form) or form.has("terms_of_now")
         return await control.approve_upgrade_request(
             tx,
             administrator.actor,
             request_id,
             answer=answer,
-            terms=read_own_terms(form, visit) if has_typed(form) else None,
+            terms=read_own_terms(form, visit) if are_typed else None,
             move_keys=form.all("move_keys"),
         )
 

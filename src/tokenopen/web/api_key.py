@@ -36,11 +36,14 @@ def _path(key_id: str) -> str:
 
 @router.get("/keys")
 async def list_keys(request: Request, services: CurrentServices, viewer: CurrentViewer) -> Response:
-    """One's own keys, newest first, revoked ones too."""
+    """One's own keys, newest first: those that are not revoked, or ``?state=revoked`` or ``all``."""
     page = PageRequest(after=request.query_params.get("cursor") or None)
+    state = request.query_params.get("state", "")
     async with services.storage.read() as tx:
-        keys = await control.list_my_api_keys(tx, viewer.actor, page=page)
-    return render(request, "api_key/api_keys.html", keys=keys)
+        keys = await control.list_my_api_keys(
+            tx, viewer.actor, page=page, revoked=None if state == "all" else state == "revoked"
+        )
+    return render(request, "api_key/api_keys.html", keys=keys, state=state)
 
 
 @router.get("/keys/new")

@@ -86,11 +86,10 @@ async def _show(
         moves = await _key_choices(tx, actor, choice.groups, visit.now_ms)
         notices = await list_access_notices(tx, actor.account_id)
     asked_for = {one.group_id for one in pending.items}
-    askable = [
-        terms.group.description.slug
-        for terms in choice.groups
-        if not terms.is_open and terms.group.id not in asked_for
-    ]
+    ending = {notice.terms.group.id for notice in notices if notice.at_ms is not None}
+    offered = [terms for terms in choice.groups if not terms.is_open or terms.group.id in ending]
+    askable = [terms.group.description.slug for terms in offered if terms.group.id not in asked_for]
+    slugs = {terms.group.description.slug for terms in offered}
     contact = visit.platform.support_contact or None if visit.platform else None
     wanted = form.text("group") or query.get("group", "")
     helping = [slug for slug in askable if slug in filled.helping]
@@ -102,7 +101,7 @@ async def _show(
         cards=[
             card
             for card in group_cards(choice, visit.text, compared=compared, asked_for=asked_for)
-            if not card.is_open
+            if card.slug in slugs
         ],
         askable=askable,
         chosen=wanted if wanted in askable else next(iter(helping or askable), ""),
