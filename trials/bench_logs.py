@@ -1,13 +1,16 @@
 """Bench of lists and charts at size: loads a log of calls, then asks for every documented filter and chart.
 
-    python -m trials.bench_logs --calls 10000000 --engine postgresql
+    python -m trials.bench_logs --calls 10000000 --engine postgresql --keep /var/tmp/bench-logs
 
-Prints p50 and p95 of each through the control API, JSON and all, and ends with 1 where one is too slow.
+Prints p50 and p95 of each through the control API, JSON and all, with the CPU that it took here and in the
+database, and ends with 1 where one is too slow. What was loaded stays in the directory ``--keep``, where the
+next run asks it again.
 """
 
 import argparse
 import asyncio
 import math
+import os
 import random
 import statistics
 import sys
@@ -21,6 +24,7 @@ from typing import Final, get_args
 
 import asyncpg
 import httpx
+import msgspec
 import typer
 from sqlalchemy import select
 
@@ -44,9 +48,12 @@ from trials.call_log import DAY_MS, DAYS, CallLog
 from trials.call_log_load import Loader, PostgresqlLoader, SqliteLoader, load_log, make_accounts
 from trials.call_log_queries import LogWorld, Question, Who, questions
 from trials.postgresql import DatabaseServer
+from trials.process import children_cpu_ms
 
 P95_MAX_MS: Final = 300
 _HASHING_KEY: Final = b"h" * 32
+# The rest is as a server comes.
+_SERVER: Final = {"shared_buffers": "1GB", "max_wal_size": "8GB"}
 _SIZES: Final = """
     SELECT relname, pg_table_size(oid), pg_indexes_size(oid) FROM pg_class
     WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
@@ -62,24 +69,36 @@ class Loaded:
     keys: Mapping[Who, str]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """A database whose schema is up to date, what fills it, and the CPU in ms that its server has taken."""
+
+    storage: Storage
+    loader: Callable[[], Awaitable[Loader]]
+    cpu_ms: Callable[[], float]
+
+
 @asynccontextmanager
-async def _sqlite() -> AsyncIterator[tuple[Storage, Callable[[], Awaitable[Loader]]]]:
-    with tempfile.TemporaryDirectory(prefix="tokenopen-logs-") as directory:
-        path = Path(directory) / "tokenopen.sqlite3"
+async def _sqlite(keep: Path | None) -> AsyncIterator[Engine]:
+    with tempfile.TemporaryDirectory(prefix="tokenopen-logs-") as passing:
+        directory = keep or Path(passing)
+        directory.mkdir(parents=True, exist_ok=True)
+        path = directory / "tokenopen.sqlite3"
         upgrade_sqlite(path)
         storage = SqliteStorage(path, SystemClock())
 
         async def loader() -> Loader:
             return SqliteLoader(path)
 
-        yield storage, loader
+        # It runs on threads of this process.
+        yield Engine(storage=storage, loader=loader, cpu_ms=lambda: 0)
         typer.echo(f"database: {path.stat().st_size / 2**30:.1f} GiB")
         await storage.close()
 
 
 @asynccontextmanager
-async def _postgresql(version: str) -> AsyncIterator[tuple[Storage, Callable[[], Awaitable[Loader]]]]:
-    with DatabaseServer(version=version) as server:
+async def _postgresql(version: str, keep: Path | None) -> AsyncIterator[Engine]:
+    with DatabaseServer(version=version, keep=keep, settings=_SERVER) as server:
         typer.echo(server.version)
         await upgrade_postgresql(server.url)
         storage = await open_postgresql(server.url)
@@ -87,7 +106,7 @@ async def _postgresql(version: str) -> AsyncIterator[tuple[Storage, Callable[[],
         async def loader() -> Loader:
             return PostgresqlLoader(await asyncpg.connect(server.url))
 
-        yield storage, loader
+        yield Engine(storage=storage, loader=loader, cpu_ms=lambda: children_cpu_ms(server.pid))
         connection = await asyncpg.connect(server.url)
         size = await connection.fetchval("SELECT pg_database_size(current_database())")
         typer.echo(f"database: {size / 2**30:.1f} GiB")
@@ -159,39 +178,83 @@ async def control_client(loaded: Loaded, who: Who) -> AsyncIterator[httpx.AsyncC
         yield client
 
 
-async def ask(loaded: Loaded, *, times: int) -> Sequence[tuple[Question, Sequence[float], int]]:
-    """Ask every question so often; return the times in ms, in order, and how many rows came last."""
+def remember(loaded: Loaded, path: Path) -> None:
+    """Write down who may ask and what there is to be asked about, for the next run."""
+    path.write_bytes(msgspec.json.encode({"world": loaded.world, "keys": loaded.keys}))
+
+
+def recall(storage: Storage, path: Path) -> Loaded:
+    """Return what an earlier run wrote down."""
+    found = msgspec.json.decode(path.read_bytes())
+    return Loaded(storage=storage, world=msgspec.convert(found["world"], LogWorld), keys=found["keys"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What the answers to a question took, in ms, in order; and how many rows the last of them had."""
+
+    question: Question
+    wall: Sequence[float]
+    # Of this process and the database's.
+    cpu: Sequence[float]
+    rows: int
+
+
+async def ask(loaded: Loaded, *, times: int, cpu_ms: Callable[[], float], words: str = "") -> Sequence[Taken]:
+    """Ask every question whose name holds ``words`` so often."""
     found = []
     async with AsyncExitStack() as stack:
         clients = {who: await stack.enter_async_context(control_client(loaded, who)) for who in get_args(Who)}
         for question in questions(loaded.world):
+            if words not in question.name:
+                continue
             draw = random.Random(question.name)  # noqa: S311 no secret
-            taken, rows = [], 0
+            wall, cpu, rows = [], [], 0
             # The first time also puts the statement together, which a process does once in its life.
             for _ in range(1 + times):
                 query = question.make(draw)
-                began = time.perf_counter()
+                before, began = time.process_time() * 1000 + cpu_ms(), time.perf_counter()
                 answer = await clients[question.who].get(question.path, params=query)
-                taken.append((time.perf_counter() - began) * 1000)
+                wall.append((time.perf_counter() - began) * 1000)
+                cpu.append(time.process_time() * 1000 + cpu_ms() - before)
                 assert answer.status_code == 200, answer.text
                 rows = len(answer.json()["data"])
-            found.append((question, sorted(taken[1:]), rows))
+            found.append(Taken(question=question, wall=sorted(wall[1:]), cpu=sorted(cpu[1:]), rows=rows))
     return found
 
 
-async def _run(engine: str, version: str, calls: int, accounts: int, times: int) -> bool:
-    opened = _sqlite() if engine == "sqlite" else _postgresql(version)
-    async with opened as (storage, loader):
-        began = time.monotonic()
-        loaded = await load(storage, loader, calls=calls, accounts=accounts)
-        typer.echo(f"loaded {calls:,} calls of {accounts:,} accounts in {time.monotonic() - began:,.0f} s")
-        typer.echo(f"{'':64} {'p50 ms':>8} {'p95 ms':>8} {'rows':>6}")
+def _p95(values: Sequence[float]) -> float:
+    return values[math.ceil(len(values) * 0.95) - 1]
+
+
+async def _loaded(engine: Engine, keep: Path | None, *, calls: int, accounts: int) -> Loaded:
+    """Return what is kept, or else load."""
+    notes = None if keep is None else keep / "world.json"
+    if notes is not None and notes.exists():
+        await fold_usage(engine.storage)
+        return recall(engine.storage, notes)
+    began = time.monotonic()
+    loaded = await load(engine.storage, engine.loader, calls=calls, accounts=accounts)
+    typer.echo(f"loaded {calls:,} calls of {accounts:,} accounts in {time.monotonic() - began:,.0f} s")
+    if notes is not None:
+        remember(loaded, notes)
+    return loaded
+
+
+async def _run(name: str, given: argparse.Namespace) -> bool:
+    keep = None if given.keep is None else given.keep / name
+    opened = _sqlite(keep) if name == "sqlite" else _postgresql(given.postgresql, keep)
+    async with opened as engine:
+        loaded = await _loaded(engine, keep, calls=given.calls, accounts=given.accounts)
+        typer.echo(f"load before {os.getloadavg()[0]:.1f}")
+        typer.echo(f"{'':64} {'p50 ms':>8} {'p95 ms':>8} {'CPU p50':>8} {'CPU p95':>8} {'rows':>6}")
         slow = 0
-        for question, taken, rows in await ask(loaded, times=times):
-            p95 = taken[math.ceil(len(taken) * 0.95) - 1]
-            slow += p95 > P95_MAX_MS
-            name = f"{question.who:14} {question.name}"
-            typer.echo(f"{name:64} {statistics.median(taken):8.1f} {p95:8.1f} {rows:6}")
+        for taken in await ask(loaded, times=given.times, cpu_ms=engine.cpu_ms, words=given.words):
+            slow += _p95(taken.wall) > P95_MAX_MS
+            times = statistics.median(taken.wall), _p95(taken.wall), statistics.median(taken.cpu)
+            figures = " ".join(f"{value:8.1f}" for value in (*times, _p95(taken.cpu)))
+            typer.echo(f"{taken.question.who + '  ' + taken.question.name:64} {figures} {taken.rows:6}")
+        typer.echo(f"load after {os.getloadavg()[0]:.1f}")
         typer.echo(f"{slow} above {P95_MAX_MS} ms" if slow else f"all within {P95_MAX_MS} ms")
     return slow == 0
 
@@ -204,12 +267,13 @@ def main() -> None:
     parser.add_argument("--engine", choices=("sqlite", "postgresql", "both"), default="both")
     parser.add_argument("--postgresql", default="18", help="version of the server")
     parser.add_argument("--times", type=int, default=40)
+    parser.add_argument(
+        "--keep", type=Path, help="directory for what is loaded, used again where it is there"
+    )
+    parser.add_argument("--words", default="", help="ask only the questions whose name holds these")
     given = parser.parse_args()
     engines = ("sqlite", "postgresql") if given.engine == "both" else (given.engine,)
-    fine = [
-        asyncio.run(_run(engine, given.postgresql, given.calls, given.accounts, given.times))
-        for engine in engines
-    ]
+    fine = [asyncio.run(_run(engine, given)) for engine in engines]
     sys.exit(0 if all(fine) else 1)
 
 

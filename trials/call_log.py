@@ -47,7 +47,7 @@ class LogAccount:
     balance: int = 0
     entry_count: int = 0
     newest_ms: int = 0
-    spent: Counter[str] = field(default_factory=Counter)
+    spent: dict[str, int] = field(default_factory=Counter)
 
 
 COLUMNS: Final[Mapping[str, Sequence[str]]] = {

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import asyncpg
 from sqlalchemy import insert, update
@@ -14,6 +14,8 @@ from tokenopen.core.identifier import new_id
 from tokenopen.ports.storage import Storage
 from tokenopen.storage import schema
 from trials.call_log import COLUMNS, CallLog, LogAccount, Rows
+
+_IN: Final = "(" + ", ".join(f"'{table}'" for table in COLUMNS) + ")"
 
 
 class Loader(Protocol):
@@ -27,12 +29,19 @@ class Loader(Protocol):
 
 
 class SqliteLoader:
-    """Writes into a file beside the storage, which writes nothing meanwhile."""
+    """Writes into a file beside the storage, which writes nothing meanwhile; indexes are made at the end."""
 
     def __init__(self, path: Path) -> None:
         self._connection = sqlite3.connect(path, isolation_level=None)
         self._connection.execute("PRAGMA synchronous = OFF")
         self._connection.execute("PRAGMA cache_size = -1000000")
+        found = self._connection.execute(
+            f"""SELECT name, sql FROM sqlite_master
+            WHERE sql IS NOT NULL AND type = 'index' AND tbl_name IN {_IN}"""  # noqa: S608 names are ours
+        )
+        self._indexes = found.fetchall()
+        for name, _ in self._indexes:
+            self._connection.execute(f"DROP INDEX {name}")
 
     async def write(self, rows: Mapping[str, Rows]) -> None:
         self._connection.execute("BEGIN")
@@ -46,22 +55,40 @@ class SqliteLoader:
         self._connection.execute("COMMIT")
 
     async def finish(self) -> None:
+        for _, made_by in self._indexes:
+            self._connection.execute(made_by)
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._connection.close()
 
 
 class PostgresqlLoader:
-    """Copies into the server."""
+    """Copies into the server; indexes are made at the end."""
 
     def __init__(self, connection: "asyncpg.Connection[Any]") -> None:
         self._connection = connection
+        self._indexes: list[str] | None = None
 
     async def write(self, rows: Mapping[str, Rows]) -> None:
+        if self._indexes is None:
+            await self._drop_indexes()
         async with self._connection.transaction():
             for table, lines in rows.items():
                 await self._connection.copy_records_to_table(table, records=lines, columns=COLUMNS[table])
 
+    async def _drop_indexes(self) -> None:
+        """Drop what only makes searches fast; keys stay, so that what is loaded is what could be stored."""
+        found = await self._connection.fetch(
+            f"""SELECT indexrelid::regclass AS name, pg_get_indexdef(indexrelid) AS made_by FROM pg_index
+            WHERE NOT indisunique AND indrelid::regclass::text IN {_IN}"""  # noqa: S608 names are ours
+        )
+        for row in found:
+            await self._connection.execute(f"DROP INDEX {row['name']}")
+        self._indexes = [row["made_by"] for row in found]
+
     async def finish(self) -> None:
+        await self._connection.execute("SET maintenance_work_mem = '1GB'")
+        for made_by in self._indexes or ():
+            await self._connection.execute(made_by)
         await self._connection.execute("VACUUM ANALYZE")
         await self._connection.close()
 

@@ -120,7 +120,7 @@ def _ledger(world: LogWorld) -> Iterator[Question]:
 
 def _refused(world: LogWorld) -> Iterator[Question]:
     admin, mine = "/api/admin/refused-calls", "/api/me/refused-calls"
-    last = _last(world, DAYS)
+    last, shortly = _last(world, DAYS), _last(world, 20)
     somebody = world.accounts[0].user_id
     asked: list[tuple[str, Who, str, Query]] = [
         ("all", "administrator", admin, {}),
@@ -131,7 +131,7 @@ def _refused(world: LogWorld) -> Iterator[Question]:
         ("own, code", "user", mine, {"code": CODES[0]}),
         ("counts, 90 days", "administrator", f"{admin}/counts", last),
         ("counts by day, 90 days", "administrator", f"{admin}/counts", {**last, "interval": "day"}),
-        ("counts by hour, 90 days", "administrator", f"{admin}/counts", {**last, "interval": "hour"}),
+        ("counts by hour, 20 days", "administrator", f"{admin}/counts", {**shortly, "interval": "hour"}),
         ("own counts by day, 90 days", "user", f"{mine}/counts", {**last, "interval": "day"}),
     ]
     for name, who, path, query in asked:
@@ -143,10 +143,17 @@ def _usage(world: LogWorld) -> Iterator[Question]:
     for days in (30, DAYS):
         last = _last(world, days)
         charts += [(f"by {by}, {days} days", {"group_by": by, **last}) for by in _GROUPED]
-        charts += [
-            (f"by model and {interval}, {days} days", {"group_by": "model", "interval": interval, **last})
-            for interval in ("hour", "day")
-        ]
+        charts.append((f"by model and day, {days} days", {"group_by": "model", "interval": "day", **last}))
+    # The most points that one may ask for.
+    hourly = {"group_by": "model", "interval": "hour"}
+    charts += [
+        ("by model and hour, 18 days", {**hourly, **_last(world, 18)}),
+        ("by model and hour, 6 lines, 29 days", {**hourly, "lines": "6", **_last(world, 29)}),
+        (
+            f"by model and day, 50 lines, {DAYS} days",
+            {"group_by": "model", "interval": "day", "lines": "50", **_last(world, DAYS)},
+        ),
+    ]
     asked: list[tuple[Who, str, Query]] = [
         ("administrator", "/api/admin/usage", {}),
         ("administrator", "/api/admin/usage", {"user": world.accounts[0].user_id}),

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -45,14 +46,27 @@ def _open_to_user(directory: Path) -> None:
 class DatabaseServer:
     """A server with an empty database, reached over TCP at ``host`` only, deleted at the end.
 
-    With ``sync`` a commit waits for the disk, as it does for operators; no trial cuts the power.
+    With ``sync`` a commit waits for the disk, as it does for operators; no trial cuts the power. What lies in
+    the directory ``keep`` is used again where it is there, and left there; ``settings`` are the server's own.
     """
 
-    def __init__(self, *, version: str, host: str = "127.0.0.1", sync: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        version: str,
+        host: str = "127.0.0.1",
+        sync: bool = False,
+        keep: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self._binaries = find_binaries(version)
         self._user = _USER if os.geteuid() == 0 else None
-        self._directory = Path(tempfile.mkdtemp(prefix="tokenopen-postgresql-"))
+        self._kept = keep is not None
+        if keep is not None:
+            keep.mkdir(parents=True, exist_ok=True)
+        self._directory = keep or Path(tempfile.mkdtemp(prefix="tokenopen-postgresql-"))
         self._sync = sync
+        self._settings = settings or {}
         self._process: subprocess.Popen[bytes] | None = None
         self.host = host
         with socket.create_server((host, 0)) as probe:
@@ -80,11 +94,14 @@ class DatabaseServer:
         return f"postgresql://postgres@{host}:{port}/{database}"
 
     def create(self) -> None:
-        """Make the server's files and start it, with an empty database."""
+        """Make the server's files, where there are none, and start it, with an empty database."""
         if self._user is not None:
             _open_to_user(self._binaries)
             user = pwd.getpwnam(self._user)
             os.chown(self._directory, user.pw_uid, user.pw_gid)
+        if (self._directory / "data" / "PG_VERSION").exists():
+            self.start()
+            return
         self._run(
             "initdb",
             "-A",
@@ -120,6 +137,7 @@ class DatabaseServer:
             "unix_socket_directories": "",
             "fsync": "on" if self._sync else "off",
             "max_connections": "300",
+            **self._settings,
         }
         with (self._directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -158,5 +176,6 @@ class DatabaseServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._process is not None:
-            self.stop(signal.SIGQUIT)
-        shutil.rmtree(self._directory)
+            self.stop(signal.SIGINT if self._kept else signal.SIGQUIT)
+        if not self._kept:
+            shutil.rmtree(self._directory)

@@ -174,7 +174,7 @@ async def test_days_are_those_of_the_platforms_zone(
     [
         {"group_by": "week"},
         {"from": "2026-06-02T00:00:00Z", "to": "2026-06-01T00:00:00Z"},
-        {"group_by": "hour", "from": "2026-01-01T00:00:00Z", "to": "2026-06-01T00:00:00Z"},
+        {"group_by": "hour", "from": "2025-06-01T00:00:00Z", "to": "2026-06-01T00:00:00Z"},
         {"day": "today"},
     ],
 )

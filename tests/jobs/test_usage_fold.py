@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pytest
+from sqlalchemy import select
 
 from tests.fakes.clock import MovableClock
 from tests.till_calls import TillCalls, start_calls
@@ -11,8 +12,14 @@ from tokenopen.control.actor import Actor
 from tokenopen.jobs.usage_fold import compare_day, fold_usage
 from tokenopen.ports.storage import Storage
 from tokenopen.storage.refused_call import add_refused_hour
+from tokenopen.storage.schema import key_usage_weeks, usage_hours
 from tokenopen.storage.usage import SUMMED, sum_key_usage, sum_platform_usage, sum_refused
-from tokenopen.storage.usage_fold import HOURS_A_DAY, read_folded_until
+from tokenopen.storage.usage_fold import (
+    DAYS_A_WEEK,
+    HOURS_A_DAY,
+    read_folded_until,
+    read_folded_weeks_until,
+)
 
 HOUR_MS = 3_600_000
 HOURS = 30
@@ -46,7 +53,9 @@ async def _everything(storage: Storage, first_hour: int) -> tuple[Sums, Sums, Su
             tx, from_hour=first_hour, until_hour=end, by=("hour", "group_id", "model")
         )
         keys = await sum_key_usage(tx, from_hour=first_hour, until_hour=end, by=("account_id", "key_id"))
-        refused = await sum_refused(tx, account_id=None, from_hour=first_hour, until_hour=end)
+        refused = await sum_refused(
+            tx, account_id=None, from_hour=first_hour, until_hour=end, by=("hour", "code")
+        )
     return _summed(usage, SUMMED), _summed(keys, SUMMED), _summed(refused, ("calls",))
 
 
@@ -111,3 +120,32 @@ async def test_what_is_added_to_a_folded_hour_is_found_when_its_day_is_compared(
     assert after[:2] == before[:2]
     assert sum(row[0] for row in after[2].values()) == sum(row[0] for row in before[2].values()) + 5
     assert await compare_day(storage, first_hour // HOURS_A_DAY) == 0
+
+
+async def test_whole_weeks_say_what_their_days_say_wherever_a_chart_begins_and_ends(
+    storage: Storage, calls: TillCalls, clock: MovableClock
+) -> None:
+    first_day = clock.now_ms() // HOUR_MS // HOURS_A_DAY
+    second = await calls.with_key()
+    for number in range(24):
+        await calls.call(input=100 + number, output=number)
+        if number % 5 == 0:
+            await second.call(input=7, output=number)
+        clock.move(seconds=86_400)
+    await fold_usage(storage)
+    async with storage.read() as tx:
+        weeks = await tx.fetch_all(select(key_usage_weeks))
+        hours = await tx.fetch_all(select(usage_hours))
+        # Days of the week before last may change until they have been compared.
+        assert await read_folded_weeks_until(tx) == (first_day + 24 - 3) // DAYS_A_WEEK
+        assert sum(row["calls"] for row in weeks) > 14
+        for first, end in ((0, 28), (0, 1), (3, 9), (1, 8), (2, 23), (9, 24), (23, 30), (40, 41), (0, 14)):
+            found = await sum_key_usage(
+                tx,
+                from_hour=(first_day + first) * HOURS_A_DAY,
+                until_hour=(first_day + end) * HOURS_A_DAY,
+                by=("key_id",),
+            )
+            within = [row for row in hours if first <= row["hour"] // HOURS_A_DAY - first_day < end]
+            due = [{name: row[name] for name in ("key_id", *SUMMED)} for row in within]
+            assert _summed(found, SUMMED) == _summed(due, SUMMED), (first, end)

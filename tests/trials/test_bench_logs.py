@@ -2,8 +2,11 @@
 
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from operator import add
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import asyncpg
 import httpx
@@ -15,13 +18,15 @@ from trials.call_log_queries import questions
 
 from tests.engines import PostgresqlServer, opened_postgresql
 from tokenopen.api.json_types import format_instant
+from tokenopen.core.money import parse_amount
 from tokenopen.ports.clock import SystemClock
 from tokenopen.storage import schema
 from tokenopen.storage.migrate import upgrade_sqlite
 from tokenopen.storage.sqlite import SqliteStorage
 
-CALLS, ACCOUNTS, DAYS = 2_000, 10, 6
+CALLS, ACCOUNTS, DAYS = 2_000, 10, 12
 HOUR_MS = 3_600_000
+ZONE = ZoneInfo("Asia/Kolkata")
 
 Row = Mapping[str, Any]
 
@@ -46,7 +51,7 @@ async def loaded(server: PostgresqlServer | None, tmp_path: Path) -> AsyncIterat
         async def into_file() -> Loader:
             return SqliteLoader(path)
 
-        yield await load(storage, into_file, calls=CALLS, accounts=ACCOUNTS, days=DAYS)
+        yield await _in_zone(await load(storage, into_file, calls=CALLS, accounts=ACCOUNTS, days=DAYS))
         await storage.close()
         return
     async with server.database() as url, opened_postgresql(url) as postgresql:
@@ -54,7 +59,15 @@ async def loaded(server: PostgresqlServer | None, tmp_path: Path) -> AsyncIterat
         async def into_server() -> Loader:
             return PostgresqlLoader(await asyncpg.connect(url))
 
-        yield await load(postgresql, into_server, calls=CALLS, accounts=ACCOUNTS, days=DAYS)
+        yield await _in_zone(await load(postgresql, into_server, calls=CALLS, accounts=ACCOUNTS, days=DAYS))
+
+
+async def _in_zone(loaded: Loaded) -> Loaded:
+    """Put the platform into a zone whose days begin at half past an hour of UTC."""
+    async with control_client(loaded, "administrator") as client:
+        answer = await client.patch("/api/admin/settings", json={"time_zone": ZONE.key})
+        assert answer.status_code == 200, answer.text
+    return loaded
 
 
 # Enough to be gathered from two pages or more, where there are so many.
@@ -100,6 +113,8 @@ async def test_every_list_and_chart_says_what_the_rows_say(loaded: Loaded) -> No
         hours = await tx.fetch_all(select(schema.usage_hours))
         groups = {row["slug"]: row["id"] for row in await tx.fetch_all(select(schema.groups))}
         entries = await tx.fetch_all(select(schema.ledger_entries))
+    names = {group_id: slug for slug, group_id in groups.items()}
+    names |= {account.id: account.user_id for account in loaded.world.accounts}
     assert len(calls) == CALLS
     mine = loaded.world.accounts[0].id
     seen = {"calls": 0, "usage": 0}
@@ -121,7 +136,9 @@ async def test_every_list_and_chart_says_what_the_rows_say(loaded: Loaded) -> No
             elif question.name.startswith("usage"):
                 of_mine = own or "user" in query
                 answer = (await client.get(question.path, params=query)).json()
-                assert _total(answer["data"]) == _due(hours, query, mine if of_mine else None), question.name
+                shown = {(row["at"], row["label"]): _sums(row) for row in answer["data"]}
+                assert len(shown) == len(answer["data"]), question.name
+                assert shown == _due(hours, query, mine if of_mine else None, names), question.name
                 seen["usage"] += len(answer["data"])
             elif question.name.startswith("ledger"):
                 found, ended = await gather(client, question.path, query)
@@ -144,18 +161,36 @@ async def test_every_list_and_chart_says_what_the_rows_say(loaded: Loaded) -> No
     assert min(seen.values()) > CALLS
 
 
-def _total(rows: Sequence[Row]) -> tuple[int, int]:
-    return sum(row["calls"] for row in rows), sum(row["input_units"] for row in rows)
+def _sums(row: Row) -> tuple[int, ...]:
+    charge = row["charge"] if isinstance(row["charge"], int) else parse_amount(row["charge"])
+    return row["calls"], row["input_units"], row["output_units"], charge
 
 
-def _due(hours: Sequence[Row], query: Mapping[str, str], account_id: str | None) -> tuple[int, int]:
-    """Add up the hours that a chart covers; everybody's by key or user is of whole days UTC."""
-    whole_days = account_id is None and query["group_by"] in ("key", "user")
-    within = [
-        row
-        for row in hours
-        if account_id in (None, row["account_id"])
-        and (whole_days or query["from"][:13] <= format_instant(row["hour"] * HOUR_MS)[:13])
-        and (not whole_days or query["from"][:10] <= format_instant(row["hour"] * HOUR_MS)[:10])
-    ]
-    return _total(within)
+def _due(
+    hours: Sequence[Row], query: Mapping[str, str], account_id: str | None, names: Mapping[str, str]
+) -> Mapping[tuple[str | None, str | None], tuple[int, ...]]:
+    """Add a chart's points up from the rollups' rows; everybody's by key or user are of whole days UTC."""
+    by, step = query["group_by"], query.get("interval")
+    column = {"model": "model", "key": "key_id", "group": "group_id", "user": "account_id"}.get(by)
+    cut = 10 if account_id is None and by in ("key", "user") else 13
+    points: list[tuple[str | None, str | None, Row]] = []
+    for row in hours:
+        begins = format_instant(row["hour"] * HOUR_MS)
+        if account_id not in (None, row["account_id"]) or query["from"][:cut] > begins[:cut]:
+            continue
+        local = datetime.fromtimestamp(row["hour"] * 3600, UTC).astimezone(ZONE)
+        at = {"hour": begins, "day": local.date().isoformat(), None: None}[
+            step or (by if not column else None)
+        ]
+        points.append((at, at if column is None else names.get(row[column], row[column]), row))
+    totals: dict[str | None, tuple[int, int]] = {}
+    for _, label, row in points:
+        charge, calls = totals.get(label, (0, 0))
+        totals[label] = charge + row["charge"], calls + row["calls"]
+    lines = int(query.get("lines", 10)) if step else 1_000
+    named = sorted(totals, key=lambda label: totals[label], reverse=True)[: lines if column else None]
+    due: dict[tuple[str | None, str | None], tuple[int, ...]] = {}
+    for at, label, row in points:
+        key = at, label if label in named else None
+        due[key] = tuple(map(add, due.get(key, (0, 0, 0, 0)), _sums(row)))
+    return due

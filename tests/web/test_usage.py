@@ -23,7 +23,7 @@ from tokenopen.ports.storage import Storage
 from tokenopen.storage.schema import usage_hours
 from tokenopen.web.csv_file import csv_file, safe_cell
 from tokenopen.web.text import Languages
-from tokenopen.web.usage_chart import label_text
+from tokenopen.web.usage_chart import label_text, largest
 
 Client = httpx.AsyncClient
 
@@ -189,3 +189,14 @@ def test_what_has_no_label_is_called_the_others() -> None:
 async def test_what_cannot_be_shown_is_refused(user_page: Client, query: Mapping[str, str]) -> None:
     for path in ("/usage", "/usage.csv"):
         assert (await user_page.get(path, params=query)).status_code == 400
+
+
+def test_what_is_not_among_the_largest_is_one_line() -> None:
+    def spent(label: str | None, charge: int) -> UsageSum:
+        amount = Nanocredits(charge)
+        return UsageSum(label=label, calls=1, input_units=2, output_units=3, charge=amount, absorbed=amount)
+
+    sums = [spent("a", 5), spent("b", 9), spent(None, 2), spent("c", 7), spent("d", 1)]
+    shown = [(each.label, each.calls, each.charge) for each in largest(sums, 2)]
+    assert shown == [("b", 1, 9), ("c", 1, 7), (None, 3, 8)]
+    assert [each.label for each in largest(sums, 5)] == ["b", "c", "a", "d", None]

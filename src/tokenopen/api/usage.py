@@ -38,7 +38,11 @@ class PeriodQuery(BaseModel):
 
 
 class UsageQuery(PeriodQuery):
-    """What is summed by; with an ``interval`` over time, a line each for the ``lines`` dearest labels."""
+    """What is summed by; with an ``interval`` over time, a line each for the ``lines`` dearest labels.
+
+    All others together are one more line. An answer holds at most 5,000 sums: by the hour 18 days with 10
+    lines, or 208 without. What would be more is refused with how many days may be asked for.
+    """
 
     group_by: Literal["hour", "day", "model", "key", "group"] = "day"
     interval: Interval | None = None
@@ -50,7 +54,10 @@ class UsageQuery(PeriodQuery):
 
 
 class AdminUsageQuery(PeriodQuery):
-    """``user`` is an id; without one everybody's usage is summed, by key or user in whole days UTC."""
+    """``user`` is an id; without one everybody's usage is summed, by key or user in whole days UTC.
+
+    An answer holds at most 5,000 sums, as for one's own usage.
+    """
 
     group_by: GroupBy = "day"
     interval: Interval | None = None
@@ -119,7 +126,16 @@ def _show_sum(found: UsageSum) -> UsageSumOut:
 def _show_row(found: UsageSum, wanted: UsageWanted) -> UsageRowOut:
     at = format_time(found.at)
     label = at if wanted.group_by in ("hour", "day") else found.slug or found.label
-    return UsageRowOut(**dict(_show_sum(found)), at=at, label=label, name=found.name)
+    return UsageRowOut(
+        at=at,
+        label=label,
+        name=found.name,
+        calls=found.calls,
+        input_units=found.input_units,
+        output_units=found.output_units,
+        charge=found.charge,
+        absorbed=found.absorbed,
+    )
 
 
 def _show(report: UsageReport, wanted: UsageWanted) -> UsageOut:

@@ -2,12 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from tokenopen.control.group import find_group
 from tokenopen.control.page import Page, PageRequest, cut_page
-from tokenopen.control.usage import HOURS_SHOWN_MAX, Interval, Period, Time, sort_key, time_of
-from tokenopen.core.errors import InvalidRequest, NotFound
+from tokenopen.control.usage import (
+    POINTS_MAX,
+    Interval,
+    Period,
+    Time,
+    cut_days,
+    refuse_many,
+    sort_key,
+    time_of_row,
+)
+from tokenopen.core.errors import NotFound
 from tokenopen.core.refused_call import HOUR_MS, RefusedCall
 from tokenopen.ports.storage import Transaction
 from tokenopen.storage.platform import load_platform
@@ -16,6 +25,9 @@ from tokenopen.storage.refused_call import RefusedFilter, find_refused_call, lis
 from tokenopen.storage.usage import sum_refused
 
 Row = Mapping[str, Any]
+
+# As many codes as an hour with many refusals may have.
+_CODES_AT_ONCE: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,15 +96,21 @@ async def count_refused(
 
     With an interval by time and code, the earliest first; days are those of the platform's time zone.
     """
-    from_hour, until_hour = period.hours(tx.now_ms)
-    if interval == "hour" and until_hour - from_hour > HOURS_SHOWN_MAX:
-        raise InvalidRequest("Ask for at most 93 days by the hour, or by day.", param="from")
+    hours = period.hours(tx.now_ms)
+    refuse_many(hours, interval, lines=None, points_max=POINTS_MAX // _CODES_AT_ONCE)
     zone = (await load_platform(tx)).zone
     sums: dict[tuple[Time | None, str], tuple[int, int]] = {}
-    for row in await sum_refused(tx, account_id=account_id, from_hour=from_hour, until_hour=until_hour):
-        key = time_of(row["hour"], interval, zone), row["code"]
+    for row in await sum_refused(
+        tx,
+        account_id=account_id,
+        from_hour=hours[0],
+        until_hour=hours[1],
+        by=["code"] if interval is None else [interval, "code"],
+        days=cut_days(hours, zone) if interval == "day" else None,
+    ):
+        key = time_of_row(row, interval), row["code"]
         calls, last_hour = sums.get(key, (0, 0))
-        sums[key] = calls + row["calls"], max(last_hour, row["hour"])
+        sums[key] = calls + row["calls"], max(last_hour, row["last_hour"])
     found = [
         RefusedSum(at=at, code=code, calls=calls, last_hour_ms=last_hour * HOUR_MS)
         for (at, code), (calls, last_hour) in sums.items()

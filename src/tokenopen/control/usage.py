@@ -4,10 +4,10 @@ The rollups are written with each charge, at the hour of the charge. Later refun
 are not in them.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from operator import add
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
@@ -19,20 +19,24 @@ from tokenopen.ports.storage import Transaction
 from tokenopen.storage import usage as statements
 from tokenopen.storage.ledger import find_account_id
 from tokenopen.storage.platform import load_platform
+from tokenopen.storage.usage import DayCut
 from tokenopen.storage.usage_fold import HOURS_A_DAY
 
 Interval = Literal["hour", "day"]
 GroupBy = Literal["hour", "day", "model", "key", "group", "user"]
 
-HOURS_SHOWN_MAX: Final = 93 * 24
 DAYS_SUMMED_MAX: Final = 400
+# How many sums one answer holds: more than that no chart shows, and they take too long to be asked for.
+POINTS_MAX: Final = 5_000
 DAYS_DEFAULT: Final = 30
 LINES_DEFAULT: Final = 10
 LINES_MAX: Final = 50
 _LABELS_MAX: Final = 1_000
-_COLUMNS: Final[Mapping[GroupBy, str]] = {
-    "hour": "hour",
-    "day": "hour",
+_DAY_ZERO: Final = date(1970, 1, 1)
+# Of what is told apart beside time.
+_COLUMNS: Final[Mapping[GroupBy, str | None]] = {
+    "hour": None,
+    "day": None,
     "model": "model",
     "key": "key_id",
     "group": "group_id",
@@ -99,12 +103,13 @@ class UsageWanted:
     """What is summed by what; with an ``interval`` each label becomes a line over time.
 
     Only the ``lines`` labels with the highest charge get one; all others together are one without a label, as
-    are those beyond 1,000 labels without an interval.
+    are those beyond 1,000 labels without an interval. No more than ``points_max`` sums may come of it.
     """
 
     group_by: GroupBy = "day"
     interval: Interval | None = None
     lines: int = LINES_DEFAULT
+    points_max: int = POINTS_MAX
 
     @property
     def step(self) -> Interval | None:
@@ -128,12 +133,12 @@ async def sum_usage(
     """Return what an account used, or everybody where none is named.
 
     Days are those of the platform's time zone; an hour belongs to the day that it begins in. Everybody's
-    usage by key or user is of whole days UTC, without an interval. Refuses hours over more than 93 days, and
+    usage by key or user is of whole days UTC, without an interval. Refuses more than ``points_max`` sums, and
     an interval of hours or days.
     """
     hours = _refuse_odd(account_id, wanted, period.hours(tx.now_ms))
     zone = (await load_platform(tx)).zone
-    sums = _add_up(await _rows(tx, account_id, wanted, *hours), wanted, zone)
+    sums = _add_up(await _rows(tx, account_id, wanted, hours, zone), wanted)
     total = [sum(column) for column in zip(*sums.values(), strict=True)] or [0] * len(statements.SUMMED)
     names = await _names(tx, wanted.group_by, [label for _, label in sums if label is not None])
     return UsageReport(
@@ -152,8 +157,8 @@ def _refuse_odd(account_id: str | None, wanted: UsageWanted, hours: tuple[int, i
     """Return the hours to sum, as many as are asked for or a little more. Raises InvalidRequest."""
     if wanted.interval is not None and wanted.group_by in ("hour", "day"):
         raise InvalidRequest("interval goes with group_by model, key or group.", param="interval")
-    if wanted.step == "hour" and hours[1] - hours[0] > HOURS_SHOWN_MAX:
-        raise InvalidRequest("Ask for at most 93 days by the hour, or by day.", param="from")
+    lines = None if wanted.interval is None else wanted.lines
+    refuse_many(hours, wanted.step, lines=lines, points_max=wanted.points_max)
     if account_id is None and wanted.group_by in ("key", "user"):
         if wanted.interval is not None:
             raise InvalidRequest(
@@ -164,32 +169,83 @@ def _refuse_odd(account_id: str | None, wanted: UsageWanted, hours: tuple[int, i
     return hours
 
 
+def refuse_many(
+    hours: tuple[int, int], step: Interval | None, *, lines: int | None, points_max: int = POINTS_MAX
+) -> None:
+    """Refuse hours that come to too many sums for one answer: at each time one, or so many and the rest's."""
+    if step is None:
+        return
+    hours_a_time = 1 if step == "hour" else HOURS_A_DAY
+    at_once = 1 if lines is None else lines + 1
+    if (hours[1] - hours[0]) // hours_a_time * at_once <= points_max:
+        return
+    days = points_max // at_once * hours_a_time // HOURS_A_DAY
+    told_apart = "" if lines is None else f" with {lines} lines"
+    instead = [*([] if lines is None else ["for fewer lines"]), *(["by day"] if step == "hour" else [])]
+    raise InvalidRequest(
+        ", or ".join([f"By the {step}{told_apart} ask for at most {days} days at once", *instead]) + ".",
+        param="from",
+    )
+
+
 async def _rows(
-    tx: Transaction, account_id: str | None, wanted: UsageWanted, from_hour: int, until_hour: int
+    tx: Transaction, account_id: str | None, wanted: UsageWanted, hours: tuple[int, int], zone: ZoneInfo
 ) -> Sequence[statements.Row]:
-    by = [_COLUMNS[wanted.group_by]]
-    if wanted.step is not None and "hour" not in by:
-        # First, as in the rollup's key: its rows come in that order.
-        by.insert(0, "hour")
-    if account_id is not None:
-        return await statements.sum_account_usage(
-            tx, account_id, from_hour=from_hour, until_hour=until_hour, by=by
-        )
-    if wanted.group_by in ("key", "user"):
+    from_hour, until_hour = hours
+    column = _COLUMNS[wanted.group_by]
+    # First, as in the rollup's key: its rows come in that order.
+    by = [name for name in (wanted.step, column) if name is not None]
+    if account_id is None and wanted.group_by in ("key", "user"):
         return await statements.sum_key_usage(tx, from_hour=from_hour, until_hour=until_hour, by=by)
-    return await statements.sum_platform_usage(tx, from_hour=from_hour, until_hour=until_hour, by=by)
+    days = cut_days(hours, zone) if wanted.step == "day" else None
+    if account_id is None:
+        return await statements.sum_platform_usage(
+            tx, from_hour=from_hour, until_hour=until_hour, by=by, days=days
+        )
+    return await statements.sum_account_usage(
+        tx, account_id, from_hour=from_hour, until_hour=until_hour, by=by, days=days
+    )
 
 
-def _add_up(rows: Sequence[statements.Row], wanted: UsageWanted, zone: ZoneInfo) -> _Sums:
+def cut_days(hours: tuple[int, int], zone: ZoneInfo) -> Sequence[DayCut]:
+    """Return the hours cut where the zone's distance from UTC changes, as it does for summer time."""
+    cuts: list[DayCut] = []
+    first, end = hours
+    while first < end:
+        ahead_min, after = _ahead_min(first, zone), first
+        while after < end and _ahead_min(min(after + HOURS_A_DAY, end), zone) == ahead_min:
+            after += HOURS_A_DAY
+        while after < end and _ahead_min(after, zone) == ahead_min:
+            after += 1
+        after = min(after, end)
+        cuts.append(DayCut(from_hour=first, until_hour=after, ahead_min=ahead_min))
+        first = after
+    return cuts
+
+
+def _ahead_min(hour: int, zone: ZoneInfo) -> int:
+    offset = datetime.fromtimestamp(hour * HOUR_MS // 1000, UTC).astimezone(zone).utcoffset()
+    assert offset is not None
+    return offset // timedelta(minutes=1)
+
+
+def time_of_row(row: statements.Row, step: Interval | None) -> Time | None:
+    """Return the time that a row of sums is shown under; None where all times are one."""
+    if step is None:
+        return None
+    return row["hour"] * HOUR_MS if step == "hour" else _DAY_ZERO + timedelta(days=row["day"])
+
+
+def _add_up(rows: Sequence[statements.Row], wanted: UsageWanted) -> _Sums:
     column = _COLUMNS[wanted.group_by]
     shown = _labels_shown(rows, column, wanted.lines if wanted.interval is not None else _LABELS_MAX)
-    times = {hour: time_of(hour, wanted.step, zone) for hour in {row.get("hour", 0) for row in rows}}
-    sums: _Sums = defaultdict(lambda: [0] * len(statements.SUMMED))
+    sums: _Sums = {}
     for row in rows:
-        label = row[column] if row[column] in shown else None
-        total = sums[times[row.get("hour", 0)], label]
-        for index, name in enumerate(statements.SUMMED):
-            total[index] += row[name]
+        label = None if column is None or row[column] not in shown else row[column]
+        key = time_of_row(row, wanted.step), label
+        values = [row[name] for name in statements.SUMMED]
+        so_far = sums.get(key)
+        sums[key] = values if so_far is None else [*map(add, so_far, values)]
     return sums
 
 
@@ -202,10 +258,10 @@ def time_of(hour: int, step: Interval | None, zone: ZoneInfo) -> Time | None:
     return datetime.fromtimestamp(hour * HOUR_MS // 1000, UTC).astimezone(zone).date()
 
 
-def _labels_shown(rows: Sequence[statements.Row], column: str, count: int) -> set[str]:
+def _labels_shown(rows: Sequence[statements.Row], column: str | None, count: int) -> set[str]:
     """Return the labels that get a line of their own: those with the highest charge, then the most calls."""
     totals: dict[str, tuple[int, int]] = {}
-    if column == "hour":
+    if column is None:
         return set()
     for row in rows:
         charge, calls = totals.get(row[column], (0, 0))

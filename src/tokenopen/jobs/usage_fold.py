@@ -6,8 +6,11 @@ import structlog
 
 from tokenopen.ports.storage import Storage
 from tokenopen.storage.usage_fold import (
+    DAYS_A_WEEK,
     HOURS_A_DAY,
+    find_week_to_fold,
     fold_hour,
+    fold_week,
     list_differing,
     lock_folded_until,
     set_folded_row,
@@ -25,7 +28,7 @@ _log = structlog.get_logger()
 
 
 async def fold_usage(storage: Storage) -> int:
-    """Fold every hour that is over, each in its own transaction; return how many there were.
+    """Fold every hour and week that is over, each in its own transaction; return how many hours there were.
 
     Raises StorageAway.
     """
@@ -35,6 +38,8 @@ async def fold_usage(storage: Storage) -> int:
         day, hour_of_day = divmod(hour, HOURS_A_DAY)
         if hour_of_day == 0:
             await compare_day(storage, day - 1 - _COMPARED_AFTER_DAYS)
+    while await _fold_next_week(storage):
+        pass
     return folded
 
 
@@ -45,6 +50,20 @@ async def _fold_next(storage: Storage) -> int | None:
             return None
         await fold_hour(tx, hour)
     return hour
+
+
+async def _fold_next_week(storage: Storage) -> bool:
+    async with storage.write() as tx:
+        hour = await lock_folded_until(tx)
+        week = await find_week_to_fold(tx)
+        if hour is None or week is None:
+            return False
+        # Its last day has to have been compared.
+        day = (week + 1) * DAYS_A_WEEK + 1 + _COMPARED_AFTER_DAYS
+        if hour <= day * HOURS_A_DAY:
+            return False
+        await fold_week(tx, week)
+    return True
 
 
 async def compare_day(storage: Storage, day: int) -> int:

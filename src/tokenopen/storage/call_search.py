@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Subquery, and_, func, select, true
 from tokenopen.core.identifier import first_id
 from tokenopen.ports.storage import Transaction
 from tokenopen.storage.call import select_with_names
-from tokenopen.storage.keyset import Stretch, as_indexed
+from tokenopen.storage.keyset import Stretch, as_indexed, told_sqlite
 from tokenopen.storage.schema import calls
 from tokenopen.storage.schema_base import FLAGGED, HELD, NOT_CHARGED, NOT_COVERED
 
@@ -62,16 +62,28 @@ class FoundCalls:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Which rows are read, in which order, and what each of them is then tried for."""
+    """Which rows are read, in which order, and what each of them is then tried for.
+
+    ``index`` is named to SQLite, which knows nothing of how many rows there are; None is the table's own key.
+    """
 
     where: ColumnElement[bool]
     order: Sequence[ColumnElement[Any]]
     tried: Sequence[ColumnElement[bool]]
+    index: str | None
 
     def scan(self, limit: int) -> Subquery:
         """Return the next so many rows: the id of each, and whether it passes."""
-        passes = and_(true(), *self.tried).label("passes")
-        scanned = select(calls.c.id, passes).where(self.where).order_by(*self.order).limit(limit)
+        return self._rows(limit, calls.c.id, and_(true(), *self.tried).label("passes"))
+
+    def ids(self, limit: int) -> Subquery:
+        """Return the ids of the next so many rows."""
+        return self._rows(limit, calls.c.id)
+
+    def _rows(self, limit: int, *columns: ColumnElement[Any]) -> Subquery:
+        scanned = select(*columns).where(self.where).order_by(*self.order).limit(limit)
+        if self.index is not None:
+            scanned = scanned.with_hint(calls, f"INDEXED BY {self.index}", "sqlite")
         return scanned.subquery("scanned")
 
 
@@ -109,29 +121,39 @@ def plan_search(wanted: CallFilter, before_id: str | None) -> Plan:
     """Choose the index: of what is rare first, then of what bounds the rows best."""
     if wanted.state == "held":
         return _plan_held(wanted, before_id)
+    first, before = _bounds(wanted, before_id)
     account: list[tuple[Any, Any]] = []
     if wanted.account_id is not None:
         account = [(calls.c.account_id, wanted.account_id)]
     carried: set[str] = {"account_id"} if account else set()
     prefix: list[tuple[Any, Any]] = account
     always: list[ColumnElement[bool]] = []
+    index = None if account else "ix_calls_id"
     if wanted.state in ("voided", "expired"):
         prefix, always = [*account, (calls.c.state, wanted.state)], [as_indexed(NOT_CHARGED)]
+        index = "ix_calls_account_id_state_id" if account else "ix_calls_state_id"
+        if not account:
+            bounds = (calls.c.id >= first) & (calls.c.id < before)
+            always.append(told_sqlite((calls.c.state == wanted.state) & bounds))
         carried.add("state")
     elif wanted.flagged:
         prefix, always, carried = [], [as_indexed(FLAGGED)], {"flagged"}
+        index = "ix_calls_flagged"
     elif wanted.absorbed:
         prefix, always, carried = [], [as_indexed(NOT_COVERED)], {"absorbed"}
+        index = "ix_calls_absorbed"
     elif wanted.key_id is not None:
         prefix, carried = [(calls.c.key_id, wanted.key_id)], {"key_id"}
+        index = "ix_calls_key_id_id"
     elif not account and wanted.model is not None:
         prefix, carried = [(calls.c.model, wanted.model)], {"model"}
-    first, before = _bounds(wanted, before_id)
+        index = "ix_calls_model_id"
     stretch = Stretch(by=calls.c.id, prefix=prefix, always=always, first=first, before=before)
     return Plan(
         where=stretch.where(),
         order=stretch.order(),
         tried=[test for name, test in _tests(wanted).items() if name not in carried],
+        index=index,
     )
 
 
@@ -145,6 +167,7 @@ def _plan_held(wanted: CallFilter, before_id: str | None) -> Plan:
         where=and_(as_indexed(HELD), call_id >= first, call_id < before),
         order=[call_id.desc()],
         tried=list(tests.values()),
+        index="ix_calls_held_in_group",
     )
 
 
@@ -179,7 +202,7 @@ async def _try_rows(tx: Transaction, plan: Plan, scan: int, limit: int) -> list[
 
 async def _end_of_scan(tx: Transaction, plan: Plan, scan: int) -> str | None:
     """Return the id of the last of the next so many rows, or None where there are fewer."""
-    scanned = plan.scan(scan)
+    scanned = plan.ids(scan)
     row = await tx.fetch_one(select(func.min(scanned.c.id).label("last"), func.count().label("scanned")))
     assert row is not None
     return str(row["last"]) if row["scanned"] == scan else None

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, UnaryExpression, and_, literal_column, true, tuple_
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,34 @@ def as_indexed(condition: str) -> ColumnElement[bool]:
     It has no type: SQLAlchemy would compare a Boolean with 1 there, and no index is of that.
     """
     return literal_column(condition)
+
+
+class _OnSqlite(ColumnElement[bool]):
+    """Holds by itself elsewhere."""
+
+    inherit_cache = False
+
+    def __init__(self, condition: ColumnElement[bool]) -> None:
+        self.condition = condition
+
+
+@compiles(_OnSqlite)
+def _elsewhere(_element: _OnSqlite, _compiler: SQLCompiler, **_options: Any) -> str:
+    return "true"
+
+
+@compiles(_OnSqlite, "sqlite")
+def _on_sqlite(element: _OnSqlite, compiler: SQLCompiler, **options: Any) -> str:
+    return compiler.process(element.condition, **options)
+
+
+def told_sqlite(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Return a condition that SQLite is told besides, though it follows from what PostgreSQL is told.
+
+    SQLite reads ``state IN ('voided', 'expired')``, there for a partial index's sake, as where to begin, and
+    goes through all that is voided to what has expired; an equality it prefers.
+    """
+    return _OnSqlite(condition)
 
 
 def _row(members: Sequence[Any]) -> Any:

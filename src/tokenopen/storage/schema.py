@@ -30,6 +30,7 @@ from tokenopen.storage.schema_base import metadata as metadata
 from tokenopen.storage.schema_provider import provider_objects as provider_objects
 from tokenopen.storage.schema_rollup import dropped_calls as dropped_calls
 from tokenopen.storage.schema_rollup import key_usage_days as key_usage_days
+from tokenopen.storage.schema_rollup import key_usage_weeks as key_usage_weeks
 from tokenopen.storage.schema_rollup import platform_refused_hours as platform_refused_hours
 from tokenopen.storage.schema_rollup import platform_usage_hours as platform_usage_hours
 from tokenopen.storage.schema_rollup import refused_hours as refused_hours

@@ -65,6 +65,21 @@ key_usage_days = Table(
     sqlite_with_rowid=False,
 )
 
+# Made of the above once a week is over: days (UTC) seven at a time since 1970.
+key_usage_weeks = Table(
+    "key_usage_weeks",
+    metadata,
+    Column("week", Integer, primary_key=True, autoincrement=False),
+    Column("account_id", Text, primary_key=True),
+    Column("key_id", Text, primary_key=True),
+    Column("calls", BigInteger, nullable=False),
+    Column("input_units", BigInteger, nullable=False),
+    Column("output_units", BigInteger, nullable=False),
+    Column("charge", BigInteger, nullable=False),
+    Column("absorbed", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 platform_refused_hours = Table(
     "platform_refused_hours",
     metadata,

@@ -17,8 +17,9 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any, Final
 
-from sqlalchemy import ClauseElement
+from sqlalchemy import ClauseElement, FromClause
 from sqlalchemy.dialects import sqlite as sqlite_dialects
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 
 from tokenopen.core.admission import Stale
 from tokenopen.core.call import CallFacts
@@ -41,7 +42,17 @@ from tokenopen.storage.statement import render
 
 DATABASE_FILE: Final = "tokenopen.sqlite3"
 LOCK_FILE: Final = "tokenopen.lock"
-_DIALECT: Final = sqlite_dialects.dialect(paramstyle="qmark")
+
+
+class _Compiler(SQLiteCompiler):
+    """Writes what a statement says to SQLite of a table, such as INDEXED BY, behind the table's name."""
+
+    def get_from_hint_text(self, table: FromClause, text: str | None) -> str | None:
+        return text
+
+
+DIALECT: Final = sqlite_dialects.dialect(paramstyle="qmark")
+DIALECT.statement_compiler = _Compiler
 _READERS_MAX: Final = 4
 
 
@@ -133,7 +144,7 @@ class _SqliteTransaction:
         self.now_ms = now_ms
 
     def _run(self, statement: ClauseElement) -> sqlite3.Cursor:
-        sql, parameters = render(statement, _DIALECT)
+        sql, parameters = render(statement, DIALECT)
         return self._connection.execute(sql, parameters)
 
     def _fetch(self, statement: ClauseElement) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ The till writes rollups inside one account only, so that accounts never wait for
 everybody would have to read all of them. An hour is folded once nothing can be added to it any more: time on
 an account never runs backwards, and what is decided in an hour is committed seconds later. A clock that was
 set back, or counts of refusals that waited for the database, can still add to an hour that is folded: each
-day is compared once more a day later, and what differs is set right.
+day is compared once more a day later, and what differs is set right. Weeks are made of days after that.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,9 @@ from tokenopen.storage.schema import (
 Row = Mapping[str, Any]
 
 HOURS_A_DAY: Final = 24
+DAYS_A_WEEK: Final = 7
 FOLDED_UNTIL: Final = "usage_folded_until"
+FOLDED_WEEKS_UNTIL: Final = "usage_weeks_folded_until"
 _SUMS: Final = "SUM(calls), SUM(input_units), SUM(output_units), SUM(charge), SUM(absorbed)"
 _NAMES: Final = "calls, input_units, output_units, charge, absorbed"
 
@@ -50,6 +52,10 @@ _FOLD_KEYS: Final = text("""
       charge = key_usage_days.charge + excluded.charge,
       absorbed = key_usage_days.absorbed + excluded.absorbed""")
 
+_FOLD_WEEK: Final = text(f"""
+    INSERT INTO key_usage_weeks (week, account_id, key_id, {_NAMES})
+    SELECT day / 7, account_id, key_id, {_SUMS} FROM key_usage_days
+    WHERE day >= :week * 7 AND day < :week * 7 + 7 GROUP BY day / 7, account_id, key_id""")  # noqa: S608 the names are ours
 
 # Each folded table and what it is folded from.
 _SOURCES: Final[Mapping[Table, Table]] = {
@@ -64,8 +70,17 @@ _BEGIN_TO_FOLD: Final = text(
 
 async def read_folded_until(tx: Transaction) -> int:
     """Return the first hour, since 1970 UTC, that is not folded; 0 where none is."""
-    row = await tx.fetch_one(select(versions.c.value).where(versions.c.name == FOLDED_UNTIL))
-    return 0 if row is None else int(row["value"])
+    return await _read_mark(tx, FOLDED_UNTIL) or 0
+
+
+async def read_folded_weeks_until(tx: Transaction) -> int:
+    """Return the first week, since 1970 UTC, that everybody's keys are not folded by; 0 where none is."""
+    return await _read_mark(tx, FOLDED_WEEKS_UNTIL) or 0
+
+
+async def _read_mark(tx: Transaction, name: str) -> int | None:
+    row = await tx.fetch_one(select(versions.c.value).where(versions.c.name == name))
+    return None if row is None else int(row["value"])
 
 
 async def lock_folded_until(tx: Transaction) -> int | None:
@@ -92,6 +107,23 @@ async def fold_hour(tx: Transaction, hour: int) -> None:
     for statement in (_FOLD_USAGE, _FOLD_REFUSED, _FOLD_KEYS):
         await tx.execute(statement.bindparams(hour=hour))
     await tx.execute(update(versions).where(versions.c.name == FOLDED_UNTIL).values(value=hour + 1))
+
+
+async def find_week_to_fold(tx: Transaction) -> int | None:
+    """Return the first week that is not folded, of all days that there are; None where there are none."""
+    week = await _read_mark(tx, FOLDED_WEEKS_UNTIL)
+    if week is None:
+        row = await tx.fetch_one(select(func.min(key_usage_days.c.day).label("day")))
+        assert row is not None
+        week = None if row["day"] is None else row["day"] // DAYS_A_WEEK
+    return week
+
+
+async def fold_week(tx: Transaction, week: int) -> None:
+    """Sum up a week whose days change no more; the lock on how far hours are folded is held."""
+    await tx.execute(_BEGIN_TO_FOLD.bindparams(name=FOLDED_WEEKS_UNTIL, hour=week))
+    await tx.execute(_FOLD_WEEK.bindparams(week=week))
+    await tx.execute(update(versions).where(versions.c.name == FOLDED_WEEKS_UNTIL).values(value=week + 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

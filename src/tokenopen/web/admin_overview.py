@@ -54,7 +54,7 @@ async def show_overview(
         "admin_overview/overview.html",
         shown=shown,
         chart=replace(
-            usage_chart(report, sum_by_label(report), "spend", axis, visit.text),
+            usage_chart(report, sum_by_label(report.sums), "spend", axis, visit.text),
             title=visit.text("admin_overview.revenue_by_group"),
         ),
         counted=_counted,

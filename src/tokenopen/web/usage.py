@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request, Response
 
 from tokenopen.control.refused_call import RefusedSum, count_refused
 from tokenopen.control.usage import (
+    DAYS_SUMMED_MAX,
     LINES_MAX,
     Interval,
     Period,
@@ -27,7 +28,9 @@ from tokenopen.web.render import render
 from tokenopen.web.time_range import RANGES, day_begins_ms, read_time_range
 from tokenopen.web.usage_chart import (
     MEASURES,
+    NAMED_MAX,
     label_text,
+    largest,
     refused_chart,
     sum_by_label,
     time_axis,
@@ -95,15 +98,17 @@ async def show_usage(
     query = read_usage_query(request.query_params, now_ms=visit.now_ms, zone=visit.zone)
     account_id, text = viewer.actor.account_id, visit.text
     async with services.storage.read() as tx:
-        # Summed once: the table's totals are added up from what the charts are drawn from.
         report = await sum_usage(
             tx,
             account_id=account_id,
             period=query.period,
-            wanted=UsageWanted(group_by=query.by, interval=query.interval, lines=LABELS_SHOWN),
+            wanted=UsageWanted(group_by=query.by, interval=query.interval, lines=NAMED_MAX),
+        )
+        totals = await sum_usage(
+            tx, account_id=account_id, period=query.period, wanted=UsageWanted(group_by=query.by)
         )
         refused = await count_refused(tx, account_id=account_id, period=query.period, interval=query.interval)
-    sums = sum_by_label(report)
+    sums = sum_by_label(report.sums)
     axis = time_axis(report.from_ms, report.until_ms, query.interval, visit.zone)
     return render(
         request,
@@ -111,7 +116,7 @@ async def show_usage(
         usage_query=query,
         choices=_choices(visit),
         total=report.total,
-        sums=sums,
+        sums=largest(totals.sums, LABELS_SHOWN),
         charts=[usage_chart(report, sums, measure, axis, text) for measure in MEASURES],
         refused_chart=refused_chart(refused, axis, text),
         refused=_refused_by_code(refused),
@@ -142,7 +147,12 @@ async def download_usage(
             tx,
             account_id=viewer.actor.account_id,
             period=query.period,
-            wanted=UsageWanted(group_by=query.by, interval=query.interval, lines=LINES_MAX),
+            wanted=UsageWanted(
+                group_by=query.by,
+                interval=query.interval,
+                lines=LINES_MAX,
+                points_max=DAYS_SUMMED_MAX * (LINES_MAX + 1),
+            ),
         )
     columns = (
         query.interval,

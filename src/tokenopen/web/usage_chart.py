@@ -62,13 +62,20 @@ def label_text(each: UsageSum, text: Catalogue) -> str:
     return text("usage.others") if each.label is None else each.name or each.label
 
 
-def sum_by_label(report: UsageReport) -> Sequence[UsageSum]:
-    """Return what a report that was summed with an interval comes to over all its time, the dearest first."""
+def sum_by_label(sums: Sequence[UsageSum]) -> Sequence[UsageSum]:
+    """Return what sums come to over all their time, the dearest label first and what has none last."""
     totals: dict[str | None, UsageSum] = {}
-    for each in report.sums:
+    for each in sums:
         so_far = totals.get(each.label)
         totals[each.label] = replace(each, at=None) if so_far is None else _added(so_far, each)
     return sorted(totals.values(), key=lambda each: (each.label is None, -each.charge, -each.calls))
+
+
+def largest(sums: Sequence[UsageSum], count: int) -> Sequence[UsageSum]:
+    """Return the dearest of sums that differ in their label; all others are one without a label."""
+    ordered = sum_by_label(sums)
+    rest = [replace(each, label=None, slug=None, name=None) for each in ordered[count:]]
+    return [*ordered[:count], *sum_by_label(rest)]
 
 
 def _added(first: UsageSum, second: UsageSum) -> UsageSum:
