@@ -8,7 +8,7 @@ import pytest
 
 from tests.fakes.scripted_upstream import Script
 from tests.gateway.replies import HELLO, ask, ask_stream, chat_json, provider_error, stream, whole_json
-from tests.gateway.world import World, refusal, until
+from tests.gateway.world import MODEL, OTHER_MODEL, World, refusal, until
 from tokenopen.gateway.health import COOL_DOWN_MS, COOL_DOWN_MS_MAX
 from tokenopen.ports.upstream import FirstByteTimeout, NotReached, ReplyBroken
 
@@ -147,3 +147,38 @@ async def test_after_a_first_byte_timeout_no_other_upstream_is_tried(two: World)
     two.upstream.always = whole_json()
     refusal(await two.call(ask()), 504, "upstream_timeout")
     assert len(two.upstream.requests) == 1
+
+
+async def went_first(world: World, model: str, text: str) -> str:
+    """Make a call and return where it was sent first."""
+    before = len(world.upstream.requests)
+    await world.call(ask(text=text, model=model))
+    return hosts(world)[before]
+
+
+@pytest.mark.parametrize("status", [403, 404, 409, 429])
+async def test_what_an_upstream_says_of_one_model_is_no_trouble_of_its_others(
+    two: World, status: int
+) -> None:
+    await two.change_group({"allowed_models": (MODEL, OTHER_MODEL)})
+    two.upstream.always = whole_json()
+    home = await went_first(two, MODEL, "text")
+    assert await went_first(two, OTHER_MODEL, "text") == home
+    two.upstream.will(provider_error(status))
+    assert (await two.call(ask(text="text"))).status == 200
+    assert await went_first(two, MODEL, "text") != home
+    assert await went_first(two, OTHER_MODEL, "text") == home
+    # Nor does a success of another tell anything of that one.
+    assert await went_first(two, MODEL, "text") != home
+    two.clock.move(milliseconds=COOL_DOWN_MS)
+    assert await went_first(two, MODEL, "text") == home
+
+
+@pytest.mark.parametrize("failure", [provider_error(401), provider_error(402), provider_error(500)])
+async def test_trouble_of_an_upstream_is_that_of_all_its_models(two: World, failure: Script) -> None:
+    await two.change_group({"allowed_models": (MODEL, OTHER_MODEL)})
+    two.upstream.always = whole_json()
+    home = await went_first(two, MODEL, "text")
+    two.upstream.will(failure)
+    await two.call(ask(text="text"))
+    assert await went_first(two, OTHER_MODEL, "text") != home

@@ -97,12 +97,12 @@ class Forwarder:
     def _take_next(self, routes: list[Route]) -> Route:
         """Take the next route to try: in their order, but those in trouble last."""
         for route in routes:
-            if self._health.is_ready(route.endpoint.id):
+            if self._health.is_ready(route):
                 break
         else:
             route = routes[0]
         routes.remove(route)
-        self._health.begin(route.endpoint.id)
+        self._health.begin(route)
         return route
 
     async def forward(self, plan: Plan, *, cap_output_tokens: int | None) -> Forwarded:
@@ -118,7 +118,7 @@ class Forwarder:
             routes = list(order_routes(routes, account_id=plan.facts.account_id, fields=plan.request.fields))
         while routes:
             route = self._take_next(routes)
-            upstream_id, retry_after_s = route.endpoint.id, None
+            upstream_id, retry_after_s, status = route.endpoint.id, None, None
             attempt_ms = self._clock.monotonic_ms()
             provider = find_provider(route.endpoint.provider)
             result: str
@@ -138,12 +138,12 @@ class Forwarder:
                 )
                 refusal = _refusal_for_failure(failure, plan, refusal)
             except BaseException:
-                self._health.undecided(upstream_id)
+                self._health.undecided(route)
                 raise
             else:
                 if reply.status == 200 or reply.status in CALLERS_BUSINESS:
                     now_ms = self._clock.monotonic_ms()
-                    self._health.succeeded(upstream_id)
+                    self._health.succeeded(route)
                     self._meter.attempted(
                         upstream_id, str(reply.status), duration_ms=now_ms - attempt_ms, began=True
                     )
@@ -162,10 +162,10 @@ class Forwarder:
                         attempts=attempts,
                         sent_at_ms=attempt_ms,
                         first_byte_ms=now_ms - started_ms,
-                        note_broken=partial(self._health.failed, upstream_id),
+                        note_broken=partial(self._health.failed, route),
                     )
                 reply.close()
-                retry_after_s = _retry_after_s(reply)
+                retry_after_s, status = _retry_after_s(reply), reply.status
                 result = str(reply.status)
                 _log.warning(
                     "upstream_refused",
@@ -176,7 +176,7 @@ class Forwarder:
                 refusal = _refusal_for_status(reply.status, plan)
             now_ms = self._clock.monotonic_ms()
             attempts.append(Attempt(upstream_id=upstream_id, result=result, duration_ms=now_ms - attempt_ms))
-            self._health.failed(upstream_id, retry_after_s=retry_after_s)
+            self._health.failed(route, status=status, retry_after_s=retry_after_s)
             self._meter.attempted(upstream_id, result, duration_ms=now_ms - attempt_ms, began=False)
             if isinstance(refusal, UpstreamTimeout):
                 break
