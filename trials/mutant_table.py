@@ -272,6 +272,20 @@ MUTANTS: Final = (
         "core/test_api_key.py",
     ),
     _mutant(
+        "the till's books outlive an administrator's change",
+        "storage/sqlite.py",
+        "async with self._turn:\n            self._books.drop()",
+        "async with self._turn:",
+        "storage/test_sqlite_books.py",
+    ),
+    _mutant(
+        "the till's books outlive a batch that was not written",
+        "storage/sqlite.py",
+        "                self._books.drop()\n                self._roll_back()",
+        "                self._roll_back()",
+        "storage/test_sqlite_books.py",
+    ),
+    _mutant(
         "commits do not wait for the disk",
         "storage/sqlite.py",
         "PRAGMA synchronous = FULL",

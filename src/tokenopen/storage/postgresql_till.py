@@ -338,10 +338,10 @@ async def post_batch(connection: Connection, batch: Batch, clock: Clock | None) 
         books.kept = {(row[0], row[1]): kept_call(row[2:]) for row in map(tuple, kept)}
     if concerned.token_windows:
         rows = await connection.fetch(READ_TPM_WINDOWS, *_turned(concerned.token_windows, 2))
-        books.token_windows = token_windows(concerned, rows)
+        books.token_windows = token_windows(concerned.token_windows, rows)
     if concerned.crowds:
         rows = await connection.fetch(COUNT_OPEN_CALLS, *_turned(concerned.crowds, 2))
-        books.open_calls = open_calls(concerned, rows)
+        books.open_calls = open_calls(concerned.crowds, rows)
     if clock is not None:
         books.now_ms = clock.now_ms()
     decided = decide_batch(batch, books)

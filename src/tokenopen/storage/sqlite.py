@@ -37,6 +37,7 @@ from tokenopen.ports.storage import (
     WorkerView,
 )
 from tokenopen.storage import directory, worker
+from tokenopen.storage.sqlite_books import SqliteBooks
 from tokenopen.storage.sqlite_till import post_batch
 from tokenopen.storage.statement import render
 
@@ -203,6 +204,8 @@ class SqliteStorage:
     def __init__(self, path: Path, clock: Clock) -> None:
         self._clock = clock
         self._writer = connect(path, read_only=False)
+        # To be dropped whenever the file may hold something else.
+        self._books = SqliteBooks(self._writer)
         # Who holds it owns the writing connection: one batch or one control-plane transaction at a time.
         self._turn = asyncio.Lock()
         # COMMIT waits for the disk; on a thread of its own it keeps the loop free meanwhile.
@@ -217,15 +220,17 @@ class SqliteStorage:
             try:
                 with _away_errors():
                     self._writer.execute("BEGIN")
-                    answer, written = post_batch(self._writer, batch, now_ms=self._clock.now_ms())
+                    now_ms = self._clock.now_ms()
+                    answer, written = post_batch(self._writer, self._books, batch, now_ms=now_ms)
+                if not written:
+                    self._roll_back()
+                    return answer
+                begun_ns = perf_counter_ns()
+                await self._commit()
             except BaseException:
+                self._books.drop()
                 self._roll_back()
                 raise
-            if not written:
-                self._roll_back()
-                return answer
-            begun_ns = perf_counter_ns()
-            await self._commit()
             return replace(answer, commit_us=(perf_counter_ns() - begun_ns) // 1000)
 
     async def _commit(self) -> None:
@@ -249,6 +254,7 @@ class SqliteStorage:
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Transaction]:
         async with self._turn:
+            self._books.drop()
             try:
                 with _away_errors():
                     self._writer.execute("BEGIN IMMEDIATE")

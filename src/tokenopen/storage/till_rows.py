@@ -34,6 +34,8 @@ _HOUR_MS: Final = 3_600_000
 ResolvedCall = tuple[Resolution, Resolved]
 AdmittedCall = tuple[Admission, Admitted]
 Row = Sequence[Any]
+# Of an account and a group.
+Names = tuple[str, str]
 
 
 @frozen
@@ -378,20 +380,20 @@ def replayed_rows(touched: Touched) -> list[tuple[Any, ...]]:
     return [(at_ms, *names) for names, at_ms in touched.replayed.items()]
 
 
-def token_windows(concerned: Concerned, rows: Iterable[Row]) -> dict[tuple[str, str], TokenWindow]:
-    """From account_id, group_id, counts; those that have no row yet are empty."""
+def token_windows(names: Iterable[Names], rows: Iterable[Row]) -> dict[Names, TokenWindow]:
+    """From account_id, group_id, counts; of the names those that have no row yet are empty."""
     stored = {(row[0], row[1]): row[2] for row in rows}
     return {
-        names: TokenWindow({int(second): tokens for second, tokens in decode_json(stored[names]).items()})
-        if names in stored
+        name: TokenWindow({int(second): tokens for second, tokens in decode_json(stored[name]).items()})
+        if name in stored
         else TokenWindow()
-        for names in concerned.token_windows
+        for name in names
     }
 
 
-def open_calls(concerned: Concerned, rows: Iterable[Row]) -> dict[tuple[str, str], int]:
-    """From account_id, group_id and how many calls are open; those that have none are not among the rows."""
-    return {**dict.fromkeys(concerned.crowds, 0), **{(row[0], row[1]): row[2] for row in rows}}
+def open_calls(names: Iterable[Names], rows: Iterable[Row]) -> dict[Names, int]:
+    """From account_id, group_id and how many calls are open; of the names those without a row have none."""
+    return {**dict.fromkeys(names, 0), **{(row[0], row[1]): row[2] for row in rows}}
 
 
 def token_window_rows(books: Books, touched: Touched) -> list[tuple[Any, ...]]:
