@@ -1,8 +1,10 @@
 """What tests of the control plane share: a real database of their own, a clock that tests move, and
 clients of the control API."""
 
+import asyncio
+import gc
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -30,8 +32,17 @@ from tokenopen.core.user import Role
 from tokenopen.ports.storage import Storage
 from tokenopen.storage.migrate import upgrade_sqlite
 
+MakeControlApp = Callable[[Services], FastAPI]
+
 HASHING_KEY = b"h" * 32
 SEALING_KEY = b"s" * 32
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Leave what is there for good, modules and thousands of tests, out of every collection of garbage; it
+    took half a second each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +67,19 @@ def empty_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def set_up_file(empty_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file that has been started with, to be copied: seeded groups, settings, an administrator."""
+    path = tmp_path_factory.mktemp("set-up") / empty_file.name
+
+    async def fill() -> None:
+        async with opened_sqlite(empty_file, path.parent, MovableClock()) as storage:
+            await _set_up(storage)
+
+    asyncio.run(fill())
+    return path
+
+
 @pytest.fixture
 def engine() -> str:
     """The engine that a test runs on."""
@@ -69,8 +93,10 @@ def open_storage(engine: str, request: pytest.FixtureRequest) -> OpenStorage:
         url = request.getfixturevalue("postgresql_url")
         return lambda clock: opened_postgresql(url, clock)
     assert engine == "sqlite", f"{ENGINE_VARIABLE}: there is no engine {engine}"
-    empty_file, directory = request.getfixturevalue("empty_file"), request.getfixturevalue("tmp_path")
-    return lambda clock: opened_sqlite(empty_file, directory, clock)
+    # For most tests a start is where they begin, not what they are about.
+    file = "set_up_file" if "administrator" in request.fixturenames else "empty_file"
+    template, directory = request.getfixturevalue(file), request.getfixturevalue("tmp_path")
+    return lambda clock: opened_sqlite(template, directory, clock)
 
 
 @pytest.fixture
@@ -89,6 +115,10 @@ async def storage(open_storage: OpenStorage, clock: MovableClock) -> AsyncIterat
 @pytest.fixture
 async def administrator(storage: Storage) -> Actor:
     """The administrator of a database that has been started with: seeded groups, settings."""
+    return await _set_up(storage)
+
+
+async def _set_up(storage: Storage) -> Actor:
     async with storage.write() as tx:
         return (await set_up(tx, seed_groups=SEED_GROUPS, default_group="default")).administrator
 
@@ -112,10 +142,29 @@ def services(storage: Storage, clock: MovableClock, upstream: FakeUpstream, admi
     )
 
 
+# FastAPI prepares an application's routes at its first request, which takes longer than a test does.
+_idle_control_apps: list[FastAPI] = []
+
+
 @pytest.fixture
-def control_app(services: Services) -> FastAPI:
+def make_control_app() -> Iterator[MakeControlApp]:
+    """What makes a control API, each of a test another one; those of tests that have ended are taken over."""
+    made: list[FastAPI] = []
+
+    def make(services: Services) -> FastAPI:
+        app = _idle_control_apps.pop() if _idle_control_apps else create_control_app(services)
+        app.state.services = services
+        made.append(app)
+        return app
+
+    yield make
+    _idle_control_apps.extend(made)
+
+
+@pytest.fixture
+def control_app(make_control_app: MakeControlApp, services: Services) -> FastAPI:
     """The control API."""
-    return create_control_app(services)
+    return make_control_app(services)
 
 
 async def make_user(storage: Storage, administrator: Actor, email: str, *, role: Role = "user") -> Actor:

@@ -122,12 +122,10 @@ async def opened_postgresql(url: str, clock: MovableClock | None = None) -> Asyn
 
 
 @asynccontextmanager
-async def opened_sqlite(
-    empty_file: Path, directory: Path, clock: MovableClock
-) -> AsyncIterator[SqliteStorage]:
-    """The storage on a copy of an empty file."""
-    path = directory / "tokenopen.sqlite3"
-    shutil.copy(empty_file, path)
+async def opened_sqlite(template: Path, directory: Path, clock: MovableClock) -> AsyncIterator[SqliteStorage]:
+    """The storage on a copy of a file."""
+    path = directory / template.name
+    shutil.copy(template, path)
     storage = SqliteStorage(path, clock)
     try:
         yield storage

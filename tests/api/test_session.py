@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from tests.api.conftest import refusal
 from tests.api.route_table import ROUTES, Route
-from tests.conftest import HASHING_KEY, make_user
+from tests.conftest import HASHING_KEY, MakeControlApp, make_user
 from tests.fakes.clock import MovableClock
 from tests.sessions import (
     OTHER_PASSWORD,
@@ -19,7 +19,6 @@ from tests.sessions import (
     give_session,
     link_token,
 )
-from tokenopen.api.control_app import create_control_app
 from tokenopen.control.actor import Actor
 from tokenopen.control.services import Services
 from tokenopen.core.session import SESSION_IDLE_MS, SESSION_LONGEST_MS, form_token_of
@@ -134,8 +133,10 @@ async def test_over_plain_http_from_elsewhere_a_cookie_counts_for_nothing(
         refusal(await client.get("/api/me"), 401, "invalid_api_key")
 
 
-async def test_with_a_public_address_only_the_host_cookie_counts(services: Services, token: str) -> None:
-    app = create_control_app(replace(services, public_url="https://console.example.com"))
+async def test_with_a_public_address_only_the_host_cookie_counts(
+    make_control_app: MakeControlApp, services: Services, token: str
+) -> None:
+    app = make_control_app(replace(services, public_url="https://console.example.com"))
     async with browser(app, token, base_url="http://console.example.com") as client:
         refusal(await client.get("/api/me"), 401, "invalid_api_key")
         headers = {"Cookie": f"__Host-tokenopen={token}"}
@@ -232,13 +233,13 @@ async def test_a_password_set_by_an_administrator_ends_every_session(
 
 
 async def test_links_are_made_for_the_operator_s_own_address(
-    admin_client: Client, services: Services, user: Actor
+    admin_client: Client, make_control_app: MakeControlApp, services: Services, user: Actor
 ) -> None:
     path = f"/api/admin/users/{user.user_id}/password-links"
     answer = await admin_client.post(path)
     assert answer.status_code == 201
     assert answer.json()["url"].startswith("http://control/new-password/")
-    app = create_control_app(replace(services, public_url="https://console.example.com"))
+    app = make_control_app(replace(services, public_url="https://console.example.com"))
     async with browser(app, None) as client:
         client.headers["Authorization"] = admin_client.headers["Authorization"]
         url = (await client.post("/api/admin/administrator-links")).json()["url"]

@@ -1,8 +1,9 @@
 """Browsers for the pages: signed out, and on a real database."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from typing import Any
 
 import httpx
 import pytest
@@ -17,21 +18,48 @@ from tests.sessions import ORIGIN, cheap_hashing, give_password, give_session
 from tests.till_calls import TillCalls, start_calls
 from tokenopen.control.actor import Actor
 from tokenopen.control.services import Services
+from tokenopen.gateway.made_call import MakeCall
 from tokenopen.ports.storage import Storage
-from tokenopen.web.app import create_web_app
+from tokenopen.web.app import around_pages, create_pages
 
 Client = httpx.AsyncClient
 # Opens a browser: signed in with a session's token, or signed out.
 OpenBrowser = Callable[..., Client]
+# Makes an application of services, and of what else create_pages takes.
+MakeWebApp = Callable[..., ASGIApp]
 
 HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 BASE_URL = "http://localhost:8000"
 
 
+# FastAPI prepares their routes, and the templates are compiled, while the first pages are asked for.
+_idle_pages: list[FastAPI] = []
+
+
 @pytest.fixture
-def web_app(services: Services, control_app: FastAPI) -> ASGIApp:
+def make_web_app() -> Iterator[MakeWebApp]:
+    """What makes the pages, each of a test others; those of tests that have ended are taken over."""
+    made: list[FastAPI] = []
+
+    def make(
+        services: Services,
+        *,
+        openapi: Callable[[], Mapping[str, Any]] = dict,
+        make_call: MakeCall | None = None,
+    ) -> ASGIApp:
+        pages = _idle_pages.pop() if _idle_pages else create_pages(services, openapi=openapi)
+        pages.state.services, pages.state.openapi, pages.state.make_call = services, openapi, make_call
+        made.append(pages)
+        return around_pages(pages)
+
+    yield make
+    _idle_pages.extend(made)
+
+
+@pytest.fixture
+def web_app(make_web_app: MakeWebApp, services: Services, control_app: FastAPI) -> ASGIApp:
     """The console and guide, on a database that has been set up."""
-    return create_web_app(services, openapi=control_app.openapi)
+    return make_web_app(services, openapi=control_app.openapi)
 
 
 @pytest.fixture
@@ -56,9 +84,9 @@ def mail() -> FakeMail:
 
 
 @pytest.fixture
-def mailing_app(services: Services, mail: FakeMail) -> ASGIApp:
+def mailing_app(make_web_app: MakeWebApp, services: Services, mail: FakeMail) -> ASGIApp:
     """The pages of a platform that can send mail."""
-    return create_web_app(replace(services, mail=mail))
+    return make_web_app(replace(services, mail=mail))
 
 
 @pytest.fixture

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 import httpx
 import pytest
 
-from tests.web.conftest import BASE_URL, HTML
+from tests.web.conftest import BASE_URL, HTML, MakeWebApp
 from tokenopen.control.services import Services
 from tokenopen.ports.storage import StorageAway, Transaction
-from tokenopen.web.app import create_web_app
 from tokenopen.web.security import SECURITY_HEADERS
 
 
@@ -52,8 +51,10 @@ def _broken() -> Mapping[str, object]:
     raise RuntimeError("not there")
 
 
-async def test_a_bug_is_a_page_without_detail_and_with_every_header(services: Services) -> None:
-    transport = httpx.ASGITransport(create_web_app(services, openapi=_broken), raise_app_exceptions=False)
+async def test_a_bug_is_a_page_without_detail_and_with_every_header(
+    services: Services, make_web_app: MakeWebApp
+) -> None:
+    transport = httpx.ASGITransport(make_web_app(services, openapi=_broken), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url=BASE_URL, headers=HTML) as browser:
         answer = await browser.get("/reference")
     assert answer.status_code == 500

@@ -12,14 +12,13 @@ from structlog.testing import LogCapture
 
 from tests.fakes.mail import FakeMail
 from tests.sessions import OTHER_PASSWORD, PASSWORD, cookie_of, give_password, link_token
-from tests.web.conftest import OpenBrowser
+from tests.web.conftest import MakeWebApp, OpenBrowser
 from tests.web.forms import form_token, send_form
 from tokenopen.control.actor import Actor
 from tokenopen.control.services import Services
 from tokenopen.ports.storage import Storage
 from tokenopen.storage.schema_base import metadata
 from tokenopen.web import sign_up
-from tokenopen.web.app import create_web_app
 
 pytestmark = pytest.mark.usefixtures("cheap_passwords")
 
@@ -47,6 +46,7 @@ async def test_nothing_secret_is_logged_or_stored(
     storage: Storage,
     user: Actor,
     admin_client: httpx.AsyncClient,
+    make_web_app: MakeWebApp,
     log: LogCapture,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
@@ -56,7 +56,7 @@ async def test_nothing_secret_is_logged_or_stored(
     caplog.set_level(logging.WARNING, logger="httpx")
     await give_password(storage, user.user_id)
     await admin_client.patch("/api/admin/settings", json={"sign_up": "open"})
-    app = create_web_app(replace(services, mail=mail))
+    app = make_web_app(replace(services, mail=mail))
     secrets: set[str] = {PASSWORD, OTHER_PASSWORD, "a wrong password of mine"}
 
     browser = open_browser(app=app)

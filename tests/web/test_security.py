@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 
 import httpx
 import pytest
@@ -40,8 +41,17 @@ def assert_clean(html: str, where: str) -> None:
         assert found is None, f"{where} has {what}: {found.group(0)}"
 
 
+@pytest.fixture(scope="module")
+def pages_with_components() -> FastAPI:
+    """The pages, and one that shows every component; whose services they are about is set by each test."""
+    pages = create_pages(cast(Services, None))
+    add_component_page(pages)
+    return pages
+
+
 @pytest.fixture
 async def every_reader(
+    pages_with_components: FastAPI,
     services: Services,
     control_app: FastAPI,
     storage: Storage,
@@ -49,9 +59,9 @@ async def every_reader(
     open_browser: OpenBrowser,
 ) -> list[httpx.AsyncClient]:
     """An administrator's browser and one that is not signed in, on an application with the components too."""
-    pages = create_pages(services, openapi=control_app.openapi)
-    add_component_page(pages)
-    app = around_pages(pages)
+    state = pages_with_components.state
+    state.services, state.openapi = services, control_app.openapi
+    app = around_pages(pages_with_components)
     return [open_browser(app=app), open_browser(await give_session(storage, administrator.user_id), app=app)]
 
 

@@ -16,7 +16,7 @@ from tests.sessions import (
     give_password,
     give_session,
 )
-from tests.web.conftest import OpenBrowser
+from tests.web.conftest import MakeWebApp, OpenBrowser
 from tests.web.forms import FROM_OUR_PAGE, form_token, send_form
 from tokenopen.control import password as passwords
 from tokenopen.control.actor import Actor
@@ -25,7 +25,6 @@ from tokenopen.control.services import Services
 from tokenopen.core.session import PASSWORD_RECENT_MS
 from tokenopen.ports.storage import Storage
 from tokenopen.storage.password import find_password_by_email
-from tokenopen.web.app import create_web_app
 
 pytestmark = pytest.mark.usefixtures("cheap_passwords")
 
@@ -115,9 +114,9 @@ async def test_the_cookie_on_this_machine(visitor: Client, ada: Actor) -> None:
 
 
 async def test_the_cookie_of_a_public_address(
-    services: Services, open_browser: OpenBrowser, ada: Actor
+    services: Services, make_web_app: MakeWebApp, open_browser: OpenBrowser, ada: Actor
 ) -> None:
-    app = create_web_app(replace(services, public_url="https://console.example.com"))
+    app = make_web_app(replace(services, public_url="https://console.example.com"))
     browser = open_browser(app=app, base_url="https://console.example.com")
     page = await browser.get("/sign-in")
     visit = cookie_of(page, "__Host-tokenopen-visit")
@@ -398,9 +397,14 @@ async def test_scripts_are_told_to_leave_the_page_where_one_must_sign_in(visitor
 
 
 async def test_behind_a_proxy_the_address_is_the_one_that_the_proxy_saw(
-    services: Services, open_browser: OpenBrowser, ada: Actor, storage: Storage, admin_client: Client
+    services: Services,
+    make_web_app: MakeWebApp,
+    open_browser: OpenBrowser,
+    ada: Actor,
+    storage: Storage,
+    admin_client: Client,
 ) -> None:
-    app = create_web_app(replace(services, public_url="https://console.example.com"))
+    app = make_web_app(replace(services, public_url="https://console.example.com"))
     browser = open_browser(app=app, base_url="https://console.example.com", address="127.0.0.1")
     page = await browser.get("/sign-in")
     await browser.post(

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 
 import httpx
@@ -10,39 +10,31 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.conftest import HASHING_KEY, SEALING_KEY
-from tests.engines import OpenStorage
-from tests.fakes.clock import MovableClock
 from tests.fakes.upstream import FakeUpstream
+
+# Fixtures that the gateway's own tests have too.
+from tests.gateway.conftest import furnished as furnished
+from tests.gateway.conftest import world as world
 from tests.gateway.replies import INPUT_TOKENS, OUTPUT_TOKENS, provider_error, whole_json
-from tests.gateway.world import CHAT, MODEL, OTHER_MODEL, World, furnish, open_world, price
+from tests.gateway.world import CHAT, MODEL, OTHER_MODEL, World, price
 from tests.sessions import give_session
-from tests.web.conftest import OpenBrowser
+from tests.web.conftest import MakeWebApp, OpenBrowser
 from tests.web.forms import FROM_OUR_PAGE, form_token, plain
 from tokenopen.control.actor import Actor
 from tokenopen.control.services import Services
 from tokenopen.core.money import Nanocredits, format_amount
 from tokenopen.jobs.refused_calls import write_refused_calls
-from tokenopen.web.app import create_web_app
 
 Client = httpx.AsyncClient
+OpenPage = Callable[..., Awaitable[Client]]
 
 CHARGE = price(input=INPUT_TOKENS, output=OUTPUT_TOKENS)
 
 
 @pytest.fixture
-async def world(open_storage: OpenStorage, clock: MovableClock) -> AsyncIterator[World]:
-    """A gateway, a provider, and a user with credit and a key."""
-    async with open_storage(clock) as storage:
-        world = await open_world(storage, clock, await furnish(storage, clock))
-        yield world
-        await world.settled()
-        await world.gateway.till.close()
-
-
-@pytest.fixture
-async def page(world: World, open_browser: OpenBrowser) -> Client:
+async def page(world: World, open_page: OpenPage) -> Client:
     """The user's browser, on pages that the gateway stands behind."""
-    return await _open(world, open_browser, world.user)
+    return await open_page(world.user)
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +49,9 @@ def web_app() -> None:
     """No other pages than the world's."""
 
 
-async def _open(world: World, open_browser: OpenBrowser, actor: Actor, address: str = "192.0.2.1") -> Client:
+@pytest.fixture
+def open_page(world: World, make_web_app: MakeWebApp, open_browser: OpenBrowser) -> OpenPage:
+    """What opens somebody's browser, signed in, on pages with the world's gateway behind them."""
     services = Services(
         storage=world.storage,
         clock=world.clock,
@@ -66,8 +60,12 @@ async def _open(world: World, open_browser: OpenBrowser, actor: Actor, address: 
         sealing_key=SEALING_KEY,
         allowed_networks=(),
     )
-    app = create_web_app(services, make_call=world.api.make_call)
-    return open_browser(await give_session(world.storage, actor.user_id), app=app, address=address)
+    app = make_web_app(services, make_call=world.api.make_call)
+
+    async def open_one(actor: Actor, *, address: str = "192.0.2.1") -> Client:
+        return open_browser(await give_session(world.storage, actor.user_id), app=app, address=address)
+
+    return open_one
 
 
 def _once(answer: httpx.Response) -> str:
@@ -163,13 +161,13 @@ async def test_what_credit_does_not_cover_is_refused(world: World, page: Client)
 
 
 async def test_a_key_s_group_models_and_addresses_bind_here_too(
-    world: World, page: Client, open_browser: OpenBrowser
+    world: World, page: Client, open_page: OpenPage
 ) -> None:
     assert "Model not in the group" in (await _send(page, key=world.key_id, model=OTHER_MODEL)).text
     _, narrowed = await world.create_key(allowed_ips=("198.51.100.7",))
     assert "Address not allowed" in (await _send(page, key=narrowed)).text
     world.upstream.will(whole_json(text="From home"))
-    home = await _open(world, open_browser, world.user, address="198.51.100.7")
+    home = await open_page(world.user, address="198.51.100.7")
     assert "From home" in (await _send(home, key=narrowed)).text
     await world.change_key({"state": "disabled"})
     text = (await _send(page, key=world.key_id)).text
@@ -177,12 +175,12 @@ async def test_a_key_s_group_models_and_addresses_bind_here_too(
     assert len(await world.rows("calls")) == 1
 
 
-async def test_nobody_calls_with_another_user_s_key(world: World, open_browser: OpenBrowser) -> None:
+async def test_nobody_calls_with_another_user_s_key(world: World, open_page: OpenPage) -> None:
     await world.create_key_of_another()
     keys = await world.rows("api_keys")
     [theirs] = [row for row in keys if row["user_id"] != world.user.user_id]
     for actor, key_id in ((world.user, theirs["id"]), (world.administrator, world.key_id)):
-        browser = await _open(world, open_browser, actor)
+        browser = await open_page(actor)
         form = await browser.get("/profile")
         data = {"form_token": form_token(form), "once": "0" * 32, "message": "x", "model": MODEL}
         answer = await browser.post("/try", data={**data, "key": key_id}, headers=FROM_OUR_PAGE)
@@ -237,8 +235,8 @@ async def test_a_form_that_is_not_filled_in_is_shown_again(
     assert await world.rows("calls") == []
 
 
-async def test_without_a_key_the_page_leads_to_creating_one(world: World, open_browser: OpenBrowser) -> None:
-    browser = await _open(world, open_browser, world.administrator)
+async def test_without_a_key_the_page_leads_to_creating_one(world: World, open_page: OpenPage) -> None:
+    browser = await open_page(world.administrator)
     page = (await browser.get("/try")).text
     assert "No key to try" in page
     assert "<textarea" not in page

@@ -102,6 +102,7 @@ def create_pages(
     )
     app.state.services = services
     app.state.templates = create_environment(static_files)
+    app.state.languages = Languages()
     app.state.openapi = openapi
     app.state.make_call = make_call
     add_error_pages(app)
@@ -128,5 +129,7 @@ def create_web_app(
 
 def around_pages(pages: FastAPI) -> ASGIApp:
     """Return the pages with what stands around every one of them."""
-    services = pages.state.services
-    return SecurityHeaders(Visits(pages, services=services, languages=Languages(), recognize=recognize))
+    state = pages.state
+    return SecurityHeaders(
+        Visits(pages, services=state.services, languages=state.languages, recognize=recognize)
+    )
