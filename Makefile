@@ -2,6 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Files in the order that tests/conftest.py puts them in, each on one of two workers.
+SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
+
+# Where no bytecode is kept, each of the processes that tests start compiles all of TokenOpen first.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup assets demo test browser screenshots test-fast test-postgresql trial-crash trial-cluster trial-limits trial-streams trial-hostile trial-slow-streams trial-leaving trial-trickle trial-soak trial-clients trial-postgresql-versions mutants trial-api bench bench-cluster bench-logs bench-pages check format lock clean
 help: ## list the targets
@@ -42,7 +47,7 @@ demo: $(VENV)/.run assets-if-possible ## start a demo: embedded database, simula
 	$(BIN)/tokenopen demo $(if $(ONCE),--once)
 
 test: $(VENV)/.dev assets-if-possible browser check ## every check and test
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest $(SPREAD)
 
 # Where it cannot be had, the tests that need it are skipped and say so.
 browser: ## install Debian's chromium for the tests in a browser, where that is possible
@@ -60,7 +65,7 @@ test-fast: $(VENV)/.dev ## tests without those that start processes
 
 # The contract and the engine's own tests run on PostgreSQL in `make test` too; here everything above them does.
 test-postgresql: $(VENV)/.dev ## the tests of every layer above storage on PostgreSQL; TOKENOPEN_TEST_POSTGRESQL_URL names a server
-	TOKENOPEN_TEST_ENGINE=postgresql $(BIN)/python -m pytest -n 2 --dist loadfile tests/control tests/api tests/gateway \
+	TOKENOPEN_TEST_ENGINE=postgresql $(BIN)/python -m pytest $(SPREAD) tests/control tests/api tests/gateway \
 	  tests/cli tests/e2e/test_exactness.py tests/e2e/test_group_pricing.py tests/e2e/test_changes_under_load.py \
 	  tests/e2e/test_openai_sdk.py tests/e2e/test_trace.py
 

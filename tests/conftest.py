@@ -11,6 +11,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from tests.e2e import running
+from tests.e2e.command import Forking
 from tests.engines import (
     ENGINE_VARIABLE,
     OpenStorage,
@@ -36,6 +38,26 @@ MakeControlApp = Callable[[Services], FastAPI]
 
 HASHING_KEY = b"h" * 32
 SEALING_KEY = b"s" * 32
+
+
+_forking = Forking()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Start commands in the way that takes the least."""
+    running.start_command = _forking.start
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Leave no process behind."""
+    _forking.close()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, or one worker is left with one of them in the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -2,11 +2,9 @@
 
 import asyncio
 import contextlib
-import os
 import shutil
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -14,12 +12,12 @@ import asyncpg
 import pytest
 
 from tests.e2e.conftest import SECRET_KEY
-from tests.e2e.running import Platform, Server
+from tests.e2e.running import Platform, Server, run_command
 from tests.engines import PostgresqlServer
 from tests.till_calls import TillCalls, start_calls
 from tokenopen.bootstrap.database import DatabaseError, copy_database, upgrade_database
 from tokenopen.control.actor import Actor
-from tokenopen.settings import Settings
+from tokenopen.settings import Settings, child_environment
 from tokenopen.simulator.process import SimulatorProcess
 from tokenopen.storage import row_copy
 from tokenopen.storage.migrate import newest_revision
@@ -36,15 +34,7 @@ def bare_url(postgresql_server: PostgresqlServer) -> Iterator[str]:
 
 
 def tokenopen(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TOKENOPEN_")}
-    return subprocess.run(
-        [sys.executable, "-m", "tokenopen.cli.main", *arguments],
-        env={**inherited, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run_command(arguments, child_environment(environment))
 
 
 def rows_of_file(path: Path) -> Mapping[str, list[tuple[object, ...]]]:

@@ -4,19 +4,23 @@ import os
 import secrets
 import signal
 import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import httpx
 
+from tests.e2e import command
+from tests.e2e.command import Command
 from tokenopen.simulator.process import SimulatorProcess
 
 ADMIN_KEY = "test-admin-key-0123456789-0123456789"
 START_TIMEOUT_S = 60
+# How a command is started. Tests fork it instead (tests/conftest.py).
+start_command = command.execute
 
 
 class Server:
@@ -37,22 +41,20 @@ class Server:
             **(environment or {}),
         }
         self.log_path = data_dir.with_name(data_dir.name + ".log")
-        self._process: subprocess.Popen[str] | None = None
+        self._process: Command | None = None
+        self._printed: IO[str] | None = None
         self.url = ""
 
     def start(self) -> None:
         """Start the process and wait until it says where it serves."""
-        log = self.log_path.open("a")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tokenopen.cli.main", *self._arguments],
-            env=self._environment,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
-        log.close()
-        assert self._process.stdout is not None
-        first_line = self._process.stdout.readline()
+        printed, prints = os.pipe()
+        with self.log_path.open("a") as log:
+            self._process = start_command(
+                self._arguments, self._environment, stdout=prints, stderr=log.fileno()
+            )
+        os.close(prints)
+        self._printed = os.fdopen(printed)
+        first_line = self._printed.readline()
         assert "http://" in first_line, f"the server did not start: {self.log_path.read_text()}"
         self.url = "http://" + first_line.split("http://", 1)[1].split()[0]
         # From now on the same port, so that clients find a restarted server.
@@ -80,22 +82,15 @@ class Server:
     def wait(self, *, timeout_s: float | None = None) -> int:
         """Wait until the process has ended, whatever ends it, and return its exit code."""
         assert self._process is not None
-        code = self._process.wait(timeout=timeout_s)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        code = self._process.wait(timeout_s)
+        assert self._printed is not None
+        self._printed.close()
         self._process = None
         return code
 
     def run_cli(self, *arguments: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
         """Run a ``tokenopen`` command with this server's environment."""
-        return subprocess.run(
-            [sys.executable, "-m", "tokenopen.cli.main", *arguments],
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
+        return run_command(arguments, self._environment, timeout_s=timeout_s)
 
     def __enter__(self) -> Self:
         self.start()
@@ -106,6 +101,22 @@ class Server:
     ) -> None:
         if self._process is not None:
             self.kill()
+
+
+def run_command(
+    arguments: Sequence[str], environment: Mapping[str, str], *, timeout_s: float = 120
+) -> subprocess.CompletedProcess[str]:
+    """Run a ``tokenopen`` command and return what it printed."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        process = start_command(arguments, environment, stdout=out.fileno(), stderr=err.fileno())
+        try:
+            code = process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            raise
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(list(arguments), code, out.read(), err.read())
 
 
 class Platform:
