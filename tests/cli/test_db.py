@@ -97,7 +97,7 @@ async def till(storage: SqliteStorage, clock: object, administrator: Actor, user
 
 
 async def test_every_row_comes_back_as_it_was(
-    till: TillCalls, tmp_path: Path, bare_url: str, monkeypatch: pytest.MonkeyPatch
+    till: TillCalls, database_directory: Path, bare_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There and back again, in pages of three rows."""
     for module in ("sqlite_copy", "postgresql_copy"):
@@ -106,20 +106,22 @@ async def test_every_row_comes_back_as_it_was(
         await till.call(input=number + 1, output=5)
     await till.admit()
     await till.storage.close()
-    with contextlib.closing(sqlite3.connect(tmp_path / DATABASE_FILE)) as file, file:
+    with contextlib.closing(sqlite3.connect(database_directory / DATABASE_FILE)) as file, file:
         file.execute("UPDATE workers SET lease_until_ms = 1")
     counted: list[int] = []
     pages: list[int] = []
     there = await copy_database(
-        f"sqlite:{tmp_path}", bare_url, on_counted=counted.append, on_copied=pages.append
+        f"sqlite:{database_directory}", bare_url, on_counted=counted.append, on_copied=pages.append
     )
     assert there.audit.drift_count == 0
     assert counted == [sum(pages)] == [sum(there.rows.values())]
     assert max(pages) == 3
     await copy_database(
-        bare_url, f"sqlite:{tmp_path / 'back'}", on_counted=counted.append, on_copied=pages.append
+        bare_url, f"sqlite:{database_directory / 'back'}", on_counted=counted.append, on_copied=pages.append
     )
-    assert rows_of_file(tmp_path / "back" / DATABASE_FILE) == rows_of_file(tmp_path / DATABASE_FILE)
+    assert rows_of_file(database_directory / "back" / DATABASE_FILE) == rows_of_file(
+        database_directory / DATABASE_FILE
+    )
 
 
 async def _copy(source: str, target: str) -> str:
@@ -129,31 +131,31 @@ async def _copy(source: str, target: str) -> str:
 
 
 async def test_a_database_that_is_not_sound_or_not_ours_is_refused_untouched(
-    till: TillCalls, tmp_path: Path, bare_url: str
+    till: TillCalls, database_directory: Path, bare_url: str
 ) -> None:
     await till.call()
     await till.storage.close()
-    source = f"sqlite:{tmp_path}"
+    source = f"sqlite:{database_directory}"
     connection = await asyncpg.connect(bare_url)
     await connection.execute("CREATE TABLE users (id text)")
     assert "not TokenOpen's (users)" in await _copy(source, bare_url)
     await connection.execute("DROP TABLE users")
     await connection.close()
 
-    broken = tmp_path / "broken"
+    broken = database_directory / "broken"
     broken.mkdir()
-    shutil.copy(tmp_path / DATABASE_FILE, broken)
+    shutil.copy(database_directory / DATABASE_FILE, broken)
     with contextlib.closing(sqlite3.connect(broken / DATABASE_FILE)) as file, file:
         file.execute("UPDATE accounts SET balance = balance + 1 WHERE entry_count > 0")
     assert "finds 1 rows that break an invariant" in await _copy(f"sqlite:{broken}", bare_url)
-    assert "There is no database" in await _copy(f"sqlite:{tmp_path / 'none'}", bare_url)
+    assert "There is no database" in await _copy(f"sqlite:{database_directory / 'none'}", bare_url)
     assert "or the other way round" in await _copy(source, source)
     assert "is named sqlite:PATH or" in await _copy(source, "mysql://x")
     assert await _tables(bare_url) == []
 
 
 async def test_rows_that_do_not_arrive_leave_the_target_empty(
-    till: TillCalls, tmp_path: Path, bare_url: str, monkeypatch: pytest.MonkeyPatch
+    till: TillCalls, database_directory: Path, bare_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await till.call()
     await till.storage.close()
@@ -164,7 +166,7 @@ async def test_rows_that_do_not_arrive_leave_the_target_empty(
         return {**counts, "calls": counts["calls"] + 1}
 
     monkeypatch.setattr("tokenopen.bootstrap.database.count_rows", one_more)
-    assert "calls has 2 rows in the source, 1 copied" in await _copy(f"sqlite:{tmp_path}", bare_url)
+    assert "calls has 2 rows in the source, 1 copied" in await _copy(f"sqlite:{database_directory}", bare_url)
     connection = await asyncpg.connect(bare_url)
     assert await connection.fetchval("SELECT count(*) FROM users") == 0
     await connection.close()

@@ -39,10 +39,10 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Furnished
 
 @pytest.fixture
 async def world(
-    furnished: tuple[Path, Furnished], tmp_path: Path, clock: MovableClock
+    furnished: tuple[Path, Furnished], database_directory: Path, clock: MovableClock
 ) -> AsyncIterator[World]:
     """A gateway, a provider, and a user with credit and a key."""
-    path = tmp_path / "tokenopen.sqlite3"
+    path = database_directory / "tokenopen.sqlite3"
     shutil.copy(furnished[0], path)
     storage = SqliteStorage(path, clock)
     world = await open_world(storage, clock, furnished[1])

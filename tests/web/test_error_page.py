@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from tests.web.conftest import BASE_URL, HTML, MakeWebApp
 from tokenopen.control.services import Services
@@ -55,8 +56,11 @@ async def test_a_bug_is_a_page_without_detail_and_with_every_header(
     services: Services, make_web_app: MakeWebApp
 ) -> None:
     transport = httpx.ASGITransport(make_web_app(services, openapi=_broken), raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url=BASE_URL, headers=HTML) as browser:
-        answer = await browser.get("/reference")
+    # Rendering a traceback for a screen takes seconds.
+    with capture_logs() as logs:
+        async with httpx.AsyncClient(transport=transport, base_url=BASE_URL, headers=HTML) as browser:
+            answer = await browser.get("/reference")
+    assert [log["log_level"] for log in logs] == ["error"]
     assert answer.status_code == 500
     assert "Something went wrong on our side" in answer.text
     assert "not there" not in answer.text
