@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import typer
 from playwright.sync_api import Browser
 from tests.browser.chromium import started_chromium
-from tests.browser.crawl import BOOKS, follow_links
+from tests.browser.crawl import follow_links, is_theirs
 from tests.browser.window import DESKTOP, PHONE, Window
 
 from tokenopen.settings import child_environment
@@ -69,12 +69,6 @@ def _name_of(who: str, address: str) -> str:
     return f"{who}-{path[:60].strip('-')}"
 
 
-def _is_theirs(who: str, address: str) -> bool:
-    if who == "admin":
-        return address.startswith("/admin")
-    return who == "visitor" or not address.startswith(BOOKS)
-
-
 def _take(window: Window, directory: Path, name: str) -> None:
     page = window.page
     for folder, theme, size in (
@@ -93,16 +87,16 @@ def take_all(browser: Browser, demo: Demo, directory: Path) -> int:
     """Take every picture; returns of how many pages."""
     pages = 0
     people = (
-        ("visitor", None, _VISITORS),
+        ("nobody", None, _VISITORS),
         ("user", "ada@example.com", ("/home", "/keys/new", "/profile")),
-        ("admin", "admin@example.com", ("/admin", "/admin/settings")),
+        ("administrator", "admin@example.com", ("/admin", "/admin/settings")),
     )
     for who, email, begin in people:
         window = Window(browser, demo.url)
         if email is not None:
             window.sign_in(email, demo.password)
-        for _, address in follow_links(window, begin, is_opened=partial(_is_theirs, who)):
-            if not _is_theirs(who, address):
+        for _, address in follow_links(window, begin, is_opened=partial(is_theirs, who)):
+            if not is_theirs(who, address):
                 continue
             _take(window, directory, _name_of(who, address))
             pages += 1

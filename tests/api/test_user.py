@@ -99,6 +99,8 @@ async def test_users_are_found_by_mail_role_and_state(
 
     assert await emails("email=ADA@example.com") == {"ada@example.com"}
     assert await emails("role=administrator") == {"admin@localhost"}
+    assert await emails("search=MIN@loc") == {"admin@localhost"}
+    assert await emails("search=nobody") == set()
     assert await emails("state=suspended") == {"bob@example.com"}
     assert await emails("") == {"admin@localhost", "ada@example.com", "bob@example.com"}
     refusal(await admin_client.get("/api/admin/users?state=gone"), 400, "invalid_request")

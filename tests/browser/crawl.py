@@ -33,6 +33,13 @@ def is_page(path: str) -> bool:
     return not path.endswith((".md", ".csv", ".txt"))
 
 
+def is_theirs(who: str, address: str) -> bool:
+    """Tell whether a page is looked at as somebody's, so that each is once: books are nobody's."""
+    if who == "administrator":
+        return address.startswith("/admin")
+    return who == "nobody" or not address.startswith(BOOKS)
+
+
 def route_of(path: str) -> str | None:
     """Return the route that serves a path, or None."""
     return next((route for route, pattern in _PATTERNS if pattern.fullmatch(path)), None)

@@ -11,7 +11,8 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.browser.accessibility import find_violations
-from tests.browser.crawl import BOOKS, follow_links, is_page
+from tests.browser.answers import ANSWERS, send
+from tests.browser.crawl import follow_links, is_page, is_theirs
 from tests.browser.populated import PASSWORD, Populated
 from tests.browser.window import DESKTOP, PHONE, Window, enliven_charts
 from tests.e2e.running import Platform
@@ -65,13 +66,6 @@ def check_page(window: Window, axe: str) -> Iterator[str]:
     window.complaints.clear()
 
 
-def is_theirs(who: str, address: str) -> bool:
-    """Tell whether a page is checked as somebody's: each once. Links to all have to lead somewhere."""
-    if who == "administrator":
-        return address.startswith("/admin")
-    return who == "nobody" or not address.startswith(BOOKS)
-
-
 @pytest.fixture(scope="module")
 def visited() -> set[str]:
     """The routes that the tests below have opened."""
@@ -92,6 +86,26 @@ def test_pages_are_accessible_fit_on_a_phone_and_make_the_browser_complain_of_no
             wrong[address] = [f"a link leads here, where the answer is {window.status}"]
         elif is_theirs(who, address) and (found := list(check_page(window, axe))):
             wrong[address] = found
+    window.close()
+    assert not wrong, "\n".join(f"{address}:\n  " + "\n  ".join(found) for address, found in wrong.items())
+
+
+@pytest.mark.parametrize("who", ANSWERS)
+def test_what_answers_a_form_is_as_accessible_as_any_other_page(
+    chromium: Browser, platform: Platform, populated: Populated, axe: str, who: str
+) -> None:
+    [user] = platform.ask("GET", f"/api/admin/users?search={populated.user}")["data"]
+    [asked] = platform.ask("GET", "/api/admin/upgrade-requests?state=pending")["data"]
+    window = Window(chromium, platform.server.url)
+    if who != "nobody":
+        window.sign_in(getattr(populated, who), PASSWORD)
+    wrong: dict[str, list[str]] = {}
+    for number, answer in enumerate(ANSWERS[who]):
+        send(window, answer, {"user": user["id"], "request": asked["id"]})
+        said = window.page.locator("main").inner_text().lower()
+        found = [] if answer.says.lower() in said else [f"says nothing of {answer.says}: {said}"]
+        if found := [*found, *check_page(window, axe)]:
+            wrong[f"{number}: {answer.action}"] = found
     window.close()
     assert not wrong, "\n".join(f"{address}:\n  " + "\n  ".join(found) for address, found in wrong.items())
 

@@ -108,7 +108,13 @@ async def list_users(
     """Users, newest first."""
     async with services.storage.read() as tx:
         page = await control.list_users(
-            tx, actor, page=query.page(), email=query.email, role=query.role, state=query.state
+            tx,
+            actor,
+            page=query.page(),
+            email=query.email,
+            search=query.search,
+            role=query.role,
+            state=query.state,
         )
     return page_out(page, _show)
 

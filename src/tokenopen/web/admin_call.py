@@ -1,8 +1,8 @@
 """Calls, for administrators: everybody's, those to look at, each with its upstreams, and refunds."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Any, Final
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
@@ -15,7 +15,7 @@ from tokenopen.control.flagged_call import adjust_call, list_flagged_calls, revi
 from tokenopen.control.group import list_groups
 from tokenopen.control.group_terms import list_my_groups
 from tokenopen.control.ledger import Posting, list_entries, refund, refundable
-from tokenopen.control.page import PAGE_LIMIT_MAX, PageRequest
+from tokenopen.control.page import PAGE_LIMIT_MAX, Page, PageRequest
 from tokenopen.control.receipt import Receipt, get_receipt
 from tokenopen.control.refused_call import RefusedRecord, find_refused, list_refused
 from tokenopen.control.services import Services
@@ -26,7 +26,7 @@ from tokenopen.core.money import Nanocredits
 from tokenopen.core.user import User
 from tokenopen.ports.storage import Transaction
 from tokenopen.web import format as as_text
-from tokenopen.web.call_query import CallChoices, fixed_choices, read_call_query
+from tokenopen.web.call_query import CallChoices, CallQuery, fixed_choices, read_call_query
 from tokenopen.web.flash import redirect
 from tokenopen.web.form import Form, read_form
 from tokenopen.web.form_value import read_amount, read_reason
@@ -60,10 +60,43 @@ async def _list_choices(tx: Transaction, actor: Actor, text: Catalogue, user: Us
     )
 
 
-async def _find_user(tx: Transaction, actor: Actor, request: Request) -> tuple[User | None, bool]:
-    """Return the user that the filter names, and whether it names anybody at all."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Whose:
+    """Whose calls the filter asks for: everybody's, or those of somebody who may not be there."""
+
+    is_named: bool
+    user: User | None
+
+    @property
+    def user_id(self) -> str | None:
+        return None if not self.is_named else _NOBODY if self.user is None else self.user.id
+
+    @property
+    def account_id(self) -> str | None:
+        return None if not self.is_named else _NOBODY if self.user is None else self.user.account_id
+
+
+ReadList = Callable[[Transaction, CallQuery, _Whose], Awaitable[Page[Any]]]
+
+
+async def _show_list(
+    request: Request, services: Services, viewer: Viewer, visit: Visit, template: str, read: ReadList
+) -> Response:
+    """Answer with a list of calls as its filters ask."""
+    query = read_call_query(request.query_params, now_ms=visit.now_ms, zone=visit.zone)
     name = request.query_params.get("user", "").strip()
-    return (await find_named_user(tx, actor, name) if name else None), bool(name)
+    async with services.storage.read() as tx:
+        user = await find_named_user(tx, viewer.actor, name) if name else None
+        whose = _Whose(is_named=bool(name), user=user)
+        page = await read(tx, query, whose)
+        choices = await _list_choices(tx, viewer.actor, visit.text, user)
+    return render(
+        request,
+        template,
+        choices=choices,
+        calls=page,
+        is_narrowed=query.is_narrowed or whose.is_named,
+    )
 
 
 @router.get("/admin/calls")
@@ -71,26 +104,18 @@ async def list_all_calls(
     request: Request, services: CurrentServices, administrator: CurrentAdministrator, visit: CurrentVisit
 ) -> Response:
     """Everybody's calls, newest first, as the filters ask."""
-    query = read_call_query(request.query_params, now_ms=visit.now_ms, zone=visit.zone)
-    actor = administrator.actor
-    async with services.storage.read() as tx:
-        user, is_named = await _find_user(tx, actor, request)
-        page = await calls.list_all_calls(
+
+    async def read(tx: Transaction, query: CallQuery, whose: _Whose) -> Page[Any]:
+        return await calls.list_all_calls(
             tx,
-            actor,
+            administrator.actor,
             wanted=query.call_filter(),
             group=query.group,
-            user_id=None if not is_named else _NOBODY if user is None else user.id,
+            user_id=whose.user_id,
             page=query.page,
         )
-        choices = await _list_choices(tx, actor, visit.text, user)
-    return render(
-        request,
-        "admin_call/calls.html",
-        choices=choices,
-        calls=page,
-        is_narrowed=query.is_narrowed or is_named,
-    )
+
+    return await _show_list(request, services, administrator, visit, "admin_call/calls.html", read)
 
 
 @router.get("/admin/calls/refused")
@@ -98,22 +123,12 @@ async def list_all_refused_calls(
     request: Request, services: CurrentServices, administrator: CurrentAdministrator, visit: CurrentVisit
 ) -> Response:
     """Everybody's refused calls, newest first; the last 1,000 of each account are kept."""
-    query = read_call_query(request.query_params, now_ms=visit.now_ms, zone=visit.zone)
-    actor = administrator.actor
-    async with services.storage.read() as tx:
-        user, is_named = await _find_user(tx, actor, request)
-        account_id = None if not is_named else _NOBODY if user is None else user.account_id
-        page = await list_refused(
-            tx, wanted=query.refused_filter(account_id), group=query.group, page=query.page
-        )
-        choices = await _list_choices(tx, actor, visit.text, user)
-    return render(
-        request,
-        "admin_call/refused_calls.html",
-        choices=choices,
-        refused=page,
-        is_narrowed=query.is_narrowed or is_named,
-    )
+
+    async def read(tx: Transaction, query: CallQuery, whose: _Whose) -> Page[Any]:
+        wanted = query.refused_filter(whose.account_id)
+        return await list_refused(tx, wanted=wanted, group=query.group, page=query.page)
+
+    return await _show_list(request, services, administrator, visit, "admin_call/refused_calls.html", read)
 
 
 @router.get("/admin/calls/flagged")
