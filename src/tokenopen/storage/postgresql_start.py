@@ -5,9 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+import asyncpg
 import structlog
+from sqlalchemy import Connection as SyncConnection
+from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from tokenopen.ports.storage import StorageAway
@@ -27,6 +30,10 @@ _log = structlog.get_logger()
 _LOCK: Final = 0x746F_6B65_6E6F  # "tokeno"
 _TURN_MAX_S: Final = 60
 _TRIES_PER_S: Final = 10
+# Less than a batch waits for a lock.
+_QUEUE_MAX_MS: Final = 500
+_QUEUE_PAUSE_S: Final = 1
+_QUEUE_TRIES: Final = 60
 
 
 @asynccontextmanager
@@ -83,9 +90,37 @@ async def upgrade_postgresql(url: str) -> None:
             await connection.run_sync(check_revision)
             # Each migration then has its own transaction, and may leave it to build an index beside workers.
             await connection.rollback()
-            await connection.run_sync(upgrade_schema)
+            event.listen(connection.sync_connection, "begin", _wait_briefly)
+            await _upgrade_schema(connection)
     except DBAPIError as error:
         # What the server said, without the statement, which would fill the screen.
         raise StorageAway(f"its tables cannot be brought up to date: {error.orig}") from error
     finally:
         await engine.dispose()
+
+
+def _wait_briefly(connection: SyncConnection) -> None:
+    # Ends with the transaction: an index that is built beside workers, outside any, waits without a queue.
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_QUEUE_MAX_MS}ms'")
+
+
+async def _upgrade_schema(connection: AsyncConnection) -> None:
+    """Carry out the migrations.
+
+    Who changes a table waits until nobody reads it, and whoever comes after them waits too, such as every
+    worker's calls: so a change gives up soon, lets all of those pass, and tries again.
+    """
+    for _ in range(_QUEUE_TRIES):
+        try:
+            await connection.run_sync(upgrade_schema)
+        except DBAPIError as error:
+            await connection.rollback()
+            if getattr(error.orig, "sqlstate", None) != asyncpg.LockNotAvailableError.sqlstate:
+                raise
+        else:
+            return
+        await asyncio.sleep(_QUEUE_PAUSE_S)
+    raise StorageAway(
+        "its tables cannot be brought up to date while somebody reads them, such as an audit or a backup; "
+        "start again when that has ended"
+    )

@@ -1,7 +1,7 @@
 """Indexes and rollups that keep lists and charts fast however many calls there are; what retention drops.
 
 On PostgreSQL the indexes are built beside running workers, outside any transaction: a build that is cut short
-leaves an index that counts for nothing, and is begun anew.
+leaves an index that counts for nothing, and is begun anew. They come first, so that nothing else is left.
 """
 
 import sqlalchemy as sa
@@ -39,6 +39,11 @@ INDEXES = (
 
 def upgrade() -> None:
     """Carry the change out."""
+    if op.get_bind().dialect.name == "postgresql":
+        with op.get_context().autocommit_block():
+            _create_indexes(concurrently=True)
+    else:
+        _create_indexes(concurrently=False)
     op.create_table(
         "platform_usage_hours",
         sa.Column("hour", sa.Integer(), autoincrement=False, nullable=False),
@@ -74,11 +79,6 @@ def upgrade() -> None:
         sa.Column("charge", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("account_id", "key_id", name=op.f("pk_dropped_calls")),
     )
-    if op.get_bind().dialect.name != "postgresql":
-        _create_indexes(concurrently=False)
-        return
-    with op.get_context().autocommit_block():
-        _create_indexes(concurrently=True)
 
 
 def _sums() -> list[sa.Column[int]]:
