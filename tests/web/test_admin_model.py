@@ -15,6 +15,7 @@ from tokenopen.control.model import ModelRecord, find_model, list_by_state, list
 from tokenopen.control.model_access import list_active_groups
 from tokenopen.control.page import PageRequest
 from tokenopen.control.services import Services
+from tokenopen.control.upstream import Sealing, create_upstream
 from tokenopen.core.errors import InvalidRequest, NotFound, PermissionDenied
 from tokenopen.core.money import Nanocredits, parse_price
 from tokenopen.ports.storage import Storage
@@ -48,26 +49,37 @@ async def save(browser: Client, on: str, **changes: str) -> httpx.Response:
     return await browser.post(MODELS, data=data, headers=FROM_OUR_PAGE)
 
 
-async def test_incomplete_models_come_first_and_say_what_they_lack(
+async def carry(services: Services, administrator: Actor, name: str) -> None:
+    """Have an upstream of its own carry a model as it is."""
+    wanted = {"name": f"to {name}", "provider": "openai", "credential": "sk-provider", "models": {name: name}}
+    async with services.storage.write() as tx:
+        sealing = Sealing(key=services.sealing_key, allowed_networks=())
+        await create_upstream(tx, administrator, wanted, sealing=sealing)  # type: ignore[arg-type]
+
+
+async def test_incomplete_models_that_are_carried_come_first_and_say_what_they_lack(
     administrator_page: Client, storage: Storage, services: Services, administrator: Actor
 ) -> None:
     await offer(services, administrator, "a-offered")
     async with storage.write() as tx:
         await put_model(tx, administrator, "b-archived", {"context_window": 1})
         await put_model(tx, administrator, "c-incomplete", {"context_window": 1_000})
+        await put_model(tx, administrator, "a-unused", {"context_window": 1_000})
         prices = {"input": parse_price("1"), "output": parse_price("2")}
         whole = {"context_window": 9, "max_output_tokens": 3, "prices": prices}
         await put_model(tx, administrator, "d-whole", whole)  # type: ignore[arg-type]
+    await carry(services, administrator, "c-incomplete")
     await send_form(administrator_page, f"{MODELS}/_archive", on=f"{MODELS}/b-archived", name="b-archived")
     answer = await administrator_page.get(MODELS)
     assert re.findall(r'<a href="/admin/models/([a-d]-\w+)"', answer.text) == [
         "c-incomplete",
         "a-offered",
         "d-whole",
+        "a-unused",
         "b-archived",
     ]
     text = words(answer)
-    assert "1 model is incomplete and therefore not offered" in text
+    assert "1 model that an upstream carries is incomplete and therefore not offered" in text
     assert re.search(r"c-incomplete custom Incomplete prices, output maximum", text)
     assert re.search(
         r"a-offered openai On offer 2\.00 . 8\.00 128,000 output 16,384 to a-offered Enterprise", text
@@ -75,8 +87,8 @@ async def test_incomplete_models_come_first_and_say_what_they_lack(
     assert "d-whole custom No upstream carries it" in text
 
 
-async def test_the_list_pages_by_state_and_name(
-    storage: Storage, administrator: Actor, administrator_page: Client
+async def test_the_list_pages_by_place_and_name(
+    storage: Storage, services: Services, administrator: Actor, administrator_page: Client
 ) -> None:
     prices = {"input": Nanocredits(1), "output": Nanocredits(1)}
     async with storage.write() as tx:
@@ -84,6 +96,8 @@ async def test_the_list_pages_by_state_and_name(
             await put_model(tx, administrator, f"x-{number}", {"context_window": 5})
             whole = {"context_window": 5, "max_output_tokens": 5, "prices": prices}
             await put_model(tx, administrator, f"y-{number}", whole)  # type: ignore[arg-type]
+    for name in ("x-3", "y-4"):
+        await carry(services, administrator, name)
     found: list[str] = []
     cursor = None
     async with storage.read() as tx:
@@ -97,7 +111,7 @@ async def test_the_list_pages_by_state_and_name(
                 break
         with pytest.raises(InvalidRequest):
             await list_by_state(tx, administrator, text=None, state=None, page=PageRequest(after="nonsense"))
-    assert found == [f"x-{number}" for number in range(5)] + [f"y-{number}" for number in range(5)]
+    assert found == ["x-3", "y-4", "y-0", "y-1", "y-2", "y-3", "x-0", "x-1", "x-2", "x-4"]
     assert (await administrator_page.get(MODELS, params={"cursor": "nonsense"})).status_code == 400
 
 

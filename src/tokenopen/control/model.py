@@ -120,10 +120,13 @@ async def _records(tx: Transaction, rows: Sequence[Row]) -> Sequence[ModelRecord
 async def list_by_state(
     tx: Transaction, actor: Actor, *, text: str | None, state: ListedState | None, page: PageRequest
 ) -> Page[ModelRecord]:
-    """Return models as ``list_models`` does, but incomplete ones first and archived ones last."""
+    """Return models as ``list_models`` does, but those first that are carried and lack something.
+
+    Archived ones come last, and before them those that lack something and that no upstream carries.
+    """
     actor.require_administrator()
-    after_state, _, after = (page.after or "").partition(":")
-    known = next((name for name in statements.LISTED_STATES if name == after_state), None)
+    after_place, _, after = (page.after or "").partition(":")
+    known = next((name for name in statements.PLACES if name == after_place), None)
     if page.after is not None and known is None:
         raise InvalidRequest("cursor: send the next_cursor of an earlier answer.", param="cursor")
     rows = await statements.list_models(
@@ -131,13 +134,22 @@ async def list_by_state(
         text=text,
         state=state,
         after=after if known else None,
-        after_state=known,
+        after_place=known,
         limit=page.fetch,
-        by_state=True,
+        by_place=True,
     )
-    return cut_page(
-        await _records(tx, rows), page, cursor_of=lambda record: f"{record.state}:{record.model.name}"
-    )
+
+    def cursor_of(record: ModelRecord) -> str:
+        place = statements.place_of(record.state, carried=bool(record.carried_by))
+        return f"{place}:{record.model.name}"
+
+    return cut_page(await _records(tx, rows), page, cursor_of=cursor_of)
+
+
+async def count_lacking_models(tx: Transaction, actor: Actor) -> int:
+    """Return how many models an upstream carries that are not offered, since they lack something."""
+    actor.require_administrator()
+    return await statements.count_lacking_models(tx)
 
 
 async def find_model(tx: Transaction, actor: Actor, name: str) -> ModelRecord:

@@ -8,7 +8,7 @@ from typing import Any
 from tokenopen.control.actor import Actor
 from tokenopen.control.call import list_all_calls
 from tokenopen.control.flagged_call import list_flagged_calls
-from tokenopen.control.model import list_models
+from tokenopen.control.model import count_lacking_models
 from tokenopen.control.page import Page, PageRequest
 from tokenopen.control.refused_call import RefusedSum, count_refused
 from tokenopen.control.upgrade_request import list_upgrade_requests
@@ -81,7 +81,7 @@ async def read_overview(tx: Transaction, actor: Actor) -> Overview:
             await sum_usage(tx, account_id=None, period=Period(), wanted=UsageWanted(group_by="user"))
         ),
         requests=_waiting(await list_upgrade_requests(tx, actor, state="pending", page=page)),
-        incomplete_models=_waiting(await list_models(tx, actor, text=None, state="incomplete", page=page)),
+        incomplete_models=Waiting(count=await count_lacking_models(tx, actor)),
         flagged_calls=_waiting(await list_flagged_calls(tx, actor, reviewed=False, page=page)),
         failed_calls=_waiting(
             await list_all_calls(tx, actor, wanted=failed, group=None, user_id=None, page=page)

@@ -2,9 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
-from sqlalchemy import ColumnElement, and_, case, func, insert, not_, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, exists, func, insert, not_, or_, select, update
 
 from tokenopen.core.catalog import PriceStep, resolve_prices
 from tokenopen.core.money import Nanocredits
@@ -45,8 +45,40 @@ def _in_state(state: ListedState, now_ms: int) -> ColumnElement[bool]:
     return and_(models.c.state == "active", incomplete if state == "incomplete" else not_(incomplete))
 
 
-# Where models stand in a list that begins with those that somebody has to look at.
-LISTED_STATES: Final[Sequence[ListedState]] = ("incomplete", "active", "archived")
+def is_carried() -> ColumnElement[bool]:
+    """Return the condition that an enabled upstream carries a model."""
+    return exists().where(
+        routes.c.model == models.c.name,
+        routes.c.upstream_id == upstreams.c.id,
+        upstreams.c.enabled.is_(True),
+    )
+
+
+# Where models stand in a list that begins with those that somebody has to look at: what an upstream carries
+# and what is not offered all the same. An import leaves many that lack something and that nobody carries.
+Place = Literal["lacking", "offered", "uncarried", "unused", "archived"]
+PLACES: Final[Sequence[Place]] = get_args(Place)
+
+
+def place_of(state: ListedState, *, carried: bool) -> Place:
+    """Return where a model stands."""
+    if state == "archived":
+        return "archived"
+    if state == "incomplete":
+        return "lacking" if carried else "unused"
+    return "offered" if carried else "uncarried"
+
+
+def _place(now_ms: int) -> ColumnElement[int]:
+    """Return what ``place_of`` says, as its index in PLACES."""
+    incomplete, carried = _is_incomplete(now_ms), is_carried()
+    return case(
+        (models.c.state == "archived", PLACES.index("archived")),
+        (and_(incomplete, carried), PLACES.index("lacking")),
+        (incomplete, PLACES.index("unused")),
+        (carried, PLACES.index("offered")),
+        else_=PLACES.index("uncarried"),
+    )
 
 
 async def list_models(
@@ -56,14 +88,14 @@ async def list_models(
     state: ListedState | None,
     after: str | None,
     limit: int,
-    after_state: ListedState | None = None,
-    by_state: bool = False,
+    after_place: Place | None = None,
+    by_place: bool = False,
 ) -> Sequence[Row]:
     """Return models by name, those whose name or maker contains ``text`` where one is given.
 
-    ``by_state`` sorts them by their state first; ``after_state`` is then that of the one named ``after``.
+    ``by_place`` sorts them by their place first; ``after_place`` is then that of the one named ``after``.
     """
-    place = case({name: at for at, name in enumerate(LISTED_STATES)}, value=_listed_state(tx.now_ms))
+    place = _place(tx.now_ms)
     conditions: list[ColumnElement[bool]] = []
     if text:
         needle = text.lower()
@@ -76,14 +108,25 @@ async def list_models(
     if state is not None:
         conditions.append(_in_state(state, tx.now_ms))
     order: list[ColumnElement[Any]] = [models.c.name]
-    if by_state:
+    if by_place:
         order.insert(0, place)
-    if after is not None and by_state and after_state is not None:
-        at = LISTED_STATES.index(after_state)
+    if after is not None and by_place and after_place is not None:
+        at = PLACES.index(after_place)
         conditions.append(or_(place > at, and_(place == at, models.c.name > after)))
     elif after is not None:
         conditions.append(models.c.name > after)
     return await tx.fetch_all(select(models).where(*conditions).order_by(*order).limit(limit))
+
+
+async def count_lacking_models(tx: Transaction) -> int:
+    """Return how many models an upstream carries that are not offered, since they lack something."""
+    row = await tx.fetch_one(
+        select(func.count().label("count"))
+        .select_from(models)
+        .where(_in_state("incomplete", tx.now_ms), is_carried())
+    )
+    assert row is not None
+    return int(row["count"])
 
 
 async def list_all_models(tx: Transaction) -> Mapping[str, Row]:

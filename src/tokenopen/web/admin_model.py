@@ -1,4 +1,4 @@
-"""Models and prices, for administrators: the list, incomplete ones first, and the editor with its preview.
+"""Models and prices, for administrators: the list, those first that wait for prices, and the editor.
 
 As with groups, whoever saves later than another is told so and keeps what they typed.
 """
@@ -41,7 +41,7 @@ TEXT_LENGTH_MAX: Final = 200
 
 @router.get(PATH)
 async def list_models(request: Request, services: CurrentServices, viewer: CurrentAdministrator) -> Response:
-    """Every model, those first that lack something."""
+    """Every model, those first that an upstream carries and that lack something."""
     query = request.query_params
     state = next((state for state in get_args(ListedState) if state == query.get("state")), None)
     async with services.storage.read() as tx:
@@ -54,12 +54,13 @@ async def list_models(request: Request, services: CurrentServices, viewer: Curre
         )
         groups = await list_active_groups(tx, viewer.actor)
         states = await list_model_states(tx)
+        lacking = await control.count_lacking_models(tx, viewer.actor)
     return render(
         request,
         "admin_model/models.html",
         models=[(record, groups_letting_in(groups, record.model.name)) for record in page.items],
         next_cursor=page.next_cursor,
-        incomplete=sum(state == "incomplete" for state in states.values()),
+        lacking=lacking,
         any_models=bool(states),
     )
 
