@@ -163,13 +163,15 @@ async def test_the_last_part_of_a_large_reply_waits_for_its_charge(
 
 
 async def test_a_stream_whose_settlement_is_slow_is_kept_alive(
-    world: World, gate: asyncio.Event, impatient: None
+    world: World, gate: asyncio.Event, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # However busy the machine is, the stream is not cut before the gate opens.
+    monkeypatch.setattr(gateway_stream, "KEEPALIVES_MAX", 1_000)
     world.upstream.will(whole_stream())
     caller = world.caller(ask_stream())
     running = world.start(caller)
     await caller.receives(KEEPALIVE * 2)
-    assert caller.body == b"".join([*HELLO, STOP]) + KEEPALIVE * 2
+    assert caller.body.startswith(b"".join([*HELLO, STOP]) + KEEPALIVE * 2)
     gate.set()
     await world.ended(running)
     assert caller.whole

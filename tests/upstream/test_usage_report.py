@@ -133,6 +133,37 @@ def test_sound_and_images_are_classes_of_their_own() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("report", "units"),
+    [
+        # Voxtral's, as callers have published them; the second leaves its details out but for the cache.
+        (report_of(6, 2, 383, prompt_audio_seconds=0, **cached(0, audio_tokens=375)), (6, 0, 375, 2)),
+        (report_of(5, 24, 404, prompt_audio_seconds=5, **cached(368)), (0, 368, 12, 24)),
+        (report_of(4, 635, 3264, prompt_audio_seconds=203), (4, 0, 2625, 635)),
+        # Text alone, in the three forms in which nothing is said.
+        (report_of(24, 27, prompt_audio_seconds=0), (24, 0, 0, 27)),
+        (report_of(24, 27, prompt_audio_seconds={}), (24, 0, 0, 27)),
+        (report_of(24, 27, prompt_audio_seconds=None), (24, 0, 0, 27)),
+    ],
+)
+def test_sound_that_mistral_counts_beside_the_input_is_input(
+    report: dict[str, Any], units: tuple[int, ...]
+) -> None:
+    names = ("input", "cached_input", "audio_input", "output")
+    expected = {name: count for name, count in zip(names, units, strict=True) if count}
+    assert units_of(report, "mistral") == expected
+
+
+def test_a_gap_that_sound_does_not_explain_is_impossible() -> None:
+    for report in (
+        report_of(6, 2, 383, **cached(0, audio_tokens=375)),
+        report_of(6, 2, 383, prompt_audio_seconds=3, **cached(0, audio_tokens=300)),
+        report_of(6, 2, 7, prompt_audio_seconds=3),
+    ):
+        with pytest.raises(ImpossibleUsage):
+            units_of(report, "mistral")
+
+
 def test_video_is_a_class_of_its_own() -> None:
     report = report_of(100, 1, **cached(10, audio_tokens=5, image_tokens=5, video_tokens=60))
     assert units_of(report, "openrouter") == {

@@ -9,7 +9,7 @@ import msgspec
 from tokenopen.core.admission import Admission
 from tokenopen.core.call import CallFacts, IdempotencyClaim
 from tokenopen.core.caller import Caller, find_entitlement, group_is_open, refuse_caller
-from tokenopen.core.catalog import Catalog, Model, PriceRevision, Prices, Route
+from tokenopen.core.catalog import PER_CALL, Catalog, Model, PriceRevision, Prices, Route
 from tokenopen.core.errors import InvalidRequest, ModelNotAllowed, ModelNotFound
 from tokenopen.core.estimate import FREE_QUOTE, input_bound, quote_for
 from tokenopen.core.frozen import frozen
@@ -182,10 +182,14 @@ def find_offer(resolved: Resolved, surface: Surface, request: CallRequest, refer
     return offer
 
 
+# Where a price is not of units.
+_SOLD: Final = {PER_CALL: "each call"}
+
+
 def _refuse_unpriced(prices: PriceRevision, request: CallRequest) -> None:
     unpriced = prices.find_unpriced(request.own_prices)
     if unpriced is not None:
-        wanted = " or ".join(unit_class.replace("_", " ") for unit_class in unpriced)
+        wanted = " or ".join(_SOLD.get(name, name.replace("_", " ")) for name in unpriced)
         names = " or ".join(unpriced)
         raise InvalidRequest(
             f"Model {prices.model} has no price here for {wanted}, which this call needs. An administrator "
