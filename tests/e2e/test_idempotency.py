@@ -1,7 +1,7 @@
 """Idempotency-Key against the real process, while the first call's stream is on its way and after it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
@@ -59,7 +59,7 @@ class HaltingProvider:
                 if name == "chat":
                     self.wfile.write(b"data: [DONE]\n\n")
 
-            def _say(self, name: str, events: dict[str, list[dict[str, object]]]) -> None:
+            def _say(self, name: str, events: Mapping[str, Sequence[object]]) -> None:
                 for event in events[name]:
                     self.wfile.write(b"data: " + json.dumps(event).encode() + b"\n\n")
                 self.wfile.flush()
