@@ -16,14 +16,14 @@ PATHS: Final = {
     "chat": ("/chat/completions", "openai"),
     "messages": ("/messages", "anthropic"),
 }
-BEGINNING: Final = {
+BEGINNING: Final[Mapping[str, Sequence[object]]] = {
     "chat": [{"choices": [{"index": 0, "delta": {"content": "Hel"}}]}],
     "messages": [
         {"type": "message_start", "message": {"usage": {"input_tokens": 100, "output_tokens": 1}}},
         {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "Hel"}},
     ],
 }
-END: Final = {
+END: Final[Mapping[str, Sequence[object]]] = {
     "chat": [
         {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
         {"choices": [], "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}},
