@@ -8,7 +8,7 @@ SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
 # Where no bytecode is kept, each of the processes that tests start compiles all of TokenOpen first.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup assets demo test browser screenshots test-fast test-postgresql trial-crash trial-cluster trial-limits trial-streams trial-hostile trial-slow-streams trial-leaving trial-trickle trial-soak trial-clients trial-postgresql-versions mutants trial-api bench bench-cluster bench-logs bench-pages check format lock clean
+.PHONY: help setup assets demo test browser screenshots test-fast test-postgresql trial-crash trial-cluster trial-limits trial-outage trial-streams trial-hostile trial-slow-streams trial-leaving trial-trickle trial-soak trial-clients trial-postgresql-versions mutants trial-api bench bench-cluster bench-logs bench-pages check format lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 20
 
@@ -79,6 +79,9 @@ trial-cluster: $(VENV)/.dev ## hurt 4 workers on PostgreSQL under load, then che
 
 trial-limits: $(VENV)/.dev ## five times 1 to 6,000 requests a minute offered to 8 workers; takes 3 minutes or more
 	$(BIN)/python -m trials.limits $(if $(POSTGRESQL),--postgresql $(POSTGRESQL))
+
+trial-outage: $(VENV)/.dev ## have the database away for SECONDS=60, stopped and silent, while streams run and callers ask
+	TOKENOPEN_TEST_OUTAGE_S=$(or $(SECONDS),60) $(BIN)/python -m pytest -q --timeout 600 tests/e2e/test_outage.py
 
 trial-streams: $(VENV)/.dev ## a million damaged streams over every surface; STREAMS=n SEED=n repeats one
 	TOKENOPEN_TEST_STREAMS=$(or $(STREAMS),1000000) TOKENOPEN_TEST_SEED=$(or $(SEED),$(shell date +%s)) \

@@ -125,14 +125,13 @@ async def load(
     days: int = DAYS,
     skew: int = 1,
 ) -> Loaded:
-    """Set the database up, load a log that ends now, and fold what is over."""
+    """Set the database up and load a log that ends now; nothing is folded."""
     until_ms = SystemClock().now_ms()
     async with storage.write() as tx:
         administrator = (await set_up(tx, seed_groups=SEED_GROUPS, default_group="default")).administrator
     made = await make_accounts(storage, administrator, count=accounts, at_ms=until_ms - days * DAY_MS)
     log = CallLog(made, calls=calls, until_ms=until_ms, days=days, skew=skew)
     await load_log(storage, await loader(), log)
-    await fold_usage(storage)
     async with storage.read() as tx:
         entry = await tx.fetch_one(
             select(ledger_entries.c.call_id)
@@ -231,7 +230,6 @@ async def _loaded(engine: Engine, keep: Path | None, *, calls: int, accounts: in
     """Return what is kept, or else load."""
     notes = None if keep is None else keep / "world.json"
     if notes is not None and notes.exists():
-        await fold_usage(engine.storage)
         return recall(engine.storage, notes)
     began = time.monotonic()
     loaded = await load(engine.storage, engine.loader, calls=calls, accounts=accounts)
@@ -246,6 +244,7 @@ async def _run(name: str, given: argparse.Namespace) -> bool:
     opened = _sqlite(keep) if name == "sqlite" else _postgresql(given.postgresql, keep)
     async with opened as engine:
         loaded = await _loaded(engine, keep, calls=given.calls, accounts=given.accounts)
+        await fold_usage(engine.storage)
         typer.echo(f"load before {os.getloadavg()[0]:.1f}")
         typer.echo(f"{'':64} {'p50 ms':>8} {'p95 ms':>8} {'CPU p50':>8} {'CPU p95':>8} {'rows':>6}")
         slow = 0

@@ -1,5 +1,6 @@
 """The database away while streams run: stopped, or silent as behind a network that swallows packets."""
 
+import asyncio
 import os
 import signal
 import time
@@ -18,12 +19,17 @@ from tests.e2e.conftest import SECRET_KEY
 from tests.e2e.running import Platform, Server
 from tests.e2e.test_workers import CHARGE, chat, chat_body, children_of, holders, query, until
 from tokenopen.simulator.process import SimulatorProcess
+from tokenopen.storage.postgresql_connection import TILL_SESSION, connect
 
 STREAMS = 4
 # A caller is told within this time also where the server says nothing at all, and all is well again so soon
 # after its return.
 TOLD_WITHIN_S = 10
 WELL_WITHIN_S = 5
+# How long the database is away, always longer than the lease; ``make trial-outage`` has it be a minute.
+AWAY_S = int(os.environ.get("TOKENOPEN_TEST_OUTAGE_S", "5"))
+# So that the provider ends while the database is away, and less than a minute before it is back.
+CHUNK_DELAY_MS = 100 * AWAY_S
 
 
 Away = Callable[[DatabaseServer], AbstractContextManager[None]]
@@ -105,6 +111,23 @@ def assert_everybody_is_told(platform: Platform, known: str, unknown: str) -> No
     assert httpx.get(f"{platform.server.url}/healthz").status_code == 200
 
 
+def test_over_a_network_the_server_too_gives_up_on_whoever_is_silent(database: DatabaseServer) -> None:
+    """Of a socket in the file system, which other tests use, it would show zeroes for TCP."""
+
+    async def ask() -> dict[str, str]:
+        connection = await connect(database.url, TILL_SESSION)
+        try:
+            return {
+                name: await connection.fetchval("SELECT setting FROM pg_settings WHERE name = $1", name)
+                for name in TILL_SESSION
+            }
+        finally:
+            await connection.close()
+
+    assert sum(name.startswith("tcp_") for name in TILL_SESSION) == 4
+    assert asyncio.run(ask()) == TILL_SESSION
+
+
 @pytest.mark.parametrize("away", [stopped, silent])
 def test_calls_are_refused_with_503_and_streams_run_on_and_are_charged_once_it_is_back(
     platform: Platform, database: DatabaseServer, away: Away, tmp_path: Path
@@ -114,14 +137,15 @@ def test_calls_are_refused_with_503_and_streams_run_on_and_are_charged_once_it_i
     assert chat(platform, known).status_code == 200
     with ThreadPoolExecutor(STREAMS) as pool:
         running = [
-            pool.submit(chat, platform, known, stream=True, chunk_delay_ms=500) for _ in range(STREAMS)
+            pool.submit(chat, platform, known, stream=True, chunk_delay_ms=CHUNK_DELAY_MS)
+            for _ in range(STREAMS)
         ]
         until(lambda: sum(map(len, holders(database.url).values())) == STREAMS)
         with away(database):
             begun_s = time.monotonic()
             assert_everybody_is_told(platform, known, unknown)
             # Beyond the lease, so that nothing but its own renewal keeps the streams' holds alive.
-            time.sleep(max(0.0, 5 - (time.monotonic() - begun_s)))
+            time.sleep(max(0.0, AWAY_S - (time.monotonic() - begun_s)))
             # The provider has finished long since: their ends are withheld.
             assert not any(stream.done() for stream in running)
         until(lambda: chat(platform, unknown).status_code == 200, within_s=WELL_WITHIN_S)

@@ -122,3 +122,24 @@ def test_every_core_module_has_its_tests() -> None:
         if path.stem != "__init__" and f"tokenopen.core.{path.stem} " not in written
     ]
     assert not untested, f"no test under tests/core imports: {untested}"
+
+
+def test_no_list_skips_rows_or_counts_them() -> None:
+    """Lists go on from a key. What is trimmed to its last thousand is no list."""
+    skipping = {
+        path.name
+        for path in (SOURCE / "storage").rglob("*.py")
+        if re.search(r"\.offset\(|\bOFFSET \d|\bOFFSET [:$]", path.read_text())
+    }
+    assert skipping == {"refused_call.py"}
+    paged = 0
+    for path in (SOURCE / "storage").rglob("*.py"):
+        for function in ast.walk(ast.parse(path.read_text())):
+            if isinstance(function, ast.AsyncFunctionDef) and "limit" in {
+                argument.arg
+                for argument in function.args.kwonlyargs
+                if "before" in ast.unparse(function.args)
+            }:
+                paged += 1
+                assert "count(" not in ast.unparse(function), function.name
+    assert paged >= 3

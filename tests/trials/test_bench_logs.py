@@ -19,6 +19,7 @@ from trials.call_log_queries import questions
 from tests.engines import PostgresqlServer, opened_postgresql
 from tokenopen.api.json_types import format_instant
 from tokenopen.core.money import parse_amount
+from tokenopen.jobs.usage_fold import fold_usage
 from tokenopen.ports.clock import SystemClock
 from tokenopen.storage import schema
 from tokenopen.storage.migrate import upgrade_sqlite
@@ -63,7 +64,8 @@ async def loaded(server: PostgresqlServer | None, tmp_path: Path) -> AsyncIterat
 
 
 async def _in_zone(loaded: Loaded) -> Loaded:
-    """Put the platform into a zone whose days begin at half past an hour of UTC."""
+    """Fold what is over, and put the platform into a zone whose days begin at half past an hour of UTC."""
+    await fold_usage(loaded.storage)
     async with control_client(loaded, "administrator") as client:
         answer = await client.patch("/api/admin/settings", json={"time_zone": ZONE.key})
         assert answer.status_code == 200, answer.text
