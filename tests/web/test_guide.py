@@ -119,9 +119,10 @@ async def test_the_support_contact_is_a_link_where_it_can_be_one(
 ) -> None:
     async with services.storage.write() as tx:
         await update_platform(tx, administrator, {"support_contact": contact})
-    page = (await browser.get("/help")).text
-    assert f"Support for TokenOpen: {link}." in page
-    assert 'href="javascript' not in page
+    for path in ("/help", "/help/faq"):
+        page = (await browser.get(path)).text
+        assert f"Support for TokenOpen: {link}." in page
+        assert 'href="javascript' not in page
 
 
 async def test_names_that_administrators_gave_are_shown_as_text(
