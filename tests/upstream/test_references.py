@@ -49,6 +49,34 @@ def user(*parts: Any) -> list[Any]:
             },
             ["file_1"],
         ),
+        # Code that is asked for next may run where that of an earlier item has run.
+        (
+            RESPONSES,
+            {
+                "input": [
+                    {"type": "code_interpreter_call", "encrypted_content": "x", "container_id": "cntr_1"}
+                ]
+            },
+            ["cntr_1"],
+        ),
+        (
+            RESPONSES,
+            {"input": [{"type": "shell_call", "environment": {"container_id": "cntr_1"}}]},
+            ["cntr_1"],
+        ),
+        (
+            RESPONSES,
+            {"input": "x", "tools": [{"type": "code_interpreter", "container": "cntr_1"}]},
+            ["cntr_1"],
+        ),
+        (
+            RESPONSES,
+            {
+                "input": "x",
+                "tools": [{"type": "image_generation", "input_image_mask": {"file_id": "file_1"}}],
+            },
+            ["file_1"],
+        ),
         (RESPONSES, {"input": "x", "previous_response_id": None, "conversation": None}, []),
         (CHAT, {"messages": user({"type": "file", "file": {"file_id": "file_1"}})}, ["file_1"]),
         (CHAT, {"messages": user({"type": "file", "file_id": "file_1"})}, ["file_1"]),
@@ -98,6 +126,11 @@ def test_what_a_provider_keeps_is_found_wherever_it_is_referred_to(
 def test_ids_that_no_provider_gives_are_refused(surface: Surface, fields: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest):
         references(surface, **fields)
+
+
+def test_an_approval_names_an_item_that_may_be_looked_up() -> None:
+    approval = {"type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": True}
+    assert references(RESPONSES, input=[approval]) == ([], ["mcpr_1"])
 
 
 def test_items_that_are_sent_whole_are_no_references_but_others_may_be_looked_up() -> None:

@@ -70,7 +70,16 @@ _SHOWN_CHARACTERS: Final = 60
 OPTION_NAMES: Final = frozenset(REFUSED_OPTIONS) | {"service_tier", "tools"}
 # Of a tool, what decides whether it costs and what it may read.
 _TOOL_NAMES: Final = KnownNames(
-    {"type", "tools", "max_uses", "parameters", "container", "environment", "vector_store_ids"}
+    {
+        "type",
+        "tools",
+        "max_uses",
+        "parameters",
+        "container",
+        "environment",
+        "vector_store_ids",
+        "input_image_mask",
+    }
 )
 
 _items_decoder: Final = msgspec.json.Decoder(list[msgspec.Raw] | None)

@@ -61,6 +61,9 @@ class _Item(msgspec.Struct, gc=False):
     type: Any = None
     id: Any = None
     encrypted_content: Any = None
+    container_id: Any = None
+    environment: Any = None
+    approval_request_id: Any = None
     content: Any = None
     output: Any = None
     tools: msgspec.Raw = msgspec.Raw(b"null")
@@ -90,15 +93,26 @@ def measure_input(fields: JsonObject, tools: OfferedTools) -> InputMeasure:
 
 def _add_item(measure: InputMeasure, item: _Item) -> None:
     kind = item.type
+    # Code that is asked for next may run in the container of a run among the input.
+    measure.refer(item.container_id, param="input")
+    if isinstance(item.environment, dict):
+        measure.refer(item.environment.get("container_id"), param="input")
+    # What is approved stands in the input as well, or where the provider keeps it.
+    if isinstance(item.approval_request_id, str):
+        _add_item_id(measure, item.approval_request_id)
     # A reference may leave its type out.
     if kind == "item_reference" or (kind is None and item.content is None):
         measure.refer(item.id, param="input")
         measure.open_ended = True
     elif isinstance(item.id, str) and not _is_whole(item, kind):
-        measure.item_ids.append(item.id)
-        if len(measure.item_ids) > REFERENCES_MAX:
-            raise InvalidRequest(f"input holds more than {REFERENCES_MAX} items of that kind.", param="input")
+        _add_item_id(measure, item.id)
     _add_input(measure, item)
+
+
+def _add_item_id(measure: InputMeasure, item_id: str) -> None:
+    measure.item_ids.append(item_id)
+    if len(measure.item_ids) > REFERENCES_MAX:
+        raise InvalidRequest(f"input holds more than {REFERENCES_MAX} items of that kind.", param="input")
 
 
 def _add_input(measure: InputMeasure, item: _Item) -> None:

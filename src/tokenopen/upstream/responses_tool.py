@@ -35,6 +35,9 @@ def read_run(asked: Sequence[HostedTool]) -> Run:
         references += _references(place)
         if tool.kind == "file_search":
             references += _stores(tool.tool)
+        mask = _read(tool.tool, "input_image_mask")
+        if isinstance(mask, dict):
+            references.append(mask.get("file_id"))
     return Run(tools, references)
 
 
