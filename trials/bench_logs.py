@@ -30,6 +30,7 @@ from sqlalchemy import select
 
 from tokenopen.api.control_app import create_control_app
 from tokenopen.bootstrap import create_upstream
+from tokenopen.cli.serve_process import settle_memory
 from tokenopen.control.actor import Actor
 from tokenopen.control.management_key import create_management_key
 from tokenopen.control.seed_groups import SEED_GROUPS
@@ -245,6 +246,8 @@ async def _run(name: str, given: argparse.Namespace) -> bool:
     async with opened as engine:
         loaded = await _loaded(engine, keep, calls=given.calls, accounts=given.accounts)
         await fold_usage(engine.storage)
+        # As a worker does; else one answer of five waits for a search for unreachable objects.
+        settle_memory()
         typer.echo(f"load before {os.getloadavg()[0]:.1f}")
         typer.echo(f"{'':64} {'p50 ms':>8} {'p95 ms':>8} {'CPU p50':>8} {'CPU p95':>8} {'rows':>6}")
         slow = 0

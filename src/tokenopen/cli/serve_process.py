@@ -154,12 +154,12 @@ async def serve_platform(
         else:
             loop.add_signal_handler(signal.SIGHUP, server.hand_over)
             loop.add_reader(supervisor, _stop_alone, server, supervisor)
-        _settle_memory()
+        settle_memory()
         on_ready(platform)
         await server.serve(sockets=[listener])
 
 
-def _settle_memory() -> None:
+def settle_memory() -> None:
     """Leave what a start has made out of every search for unreachable objects, and search less often.
 
     Calls make few circles; looking at each object of a large catalog again and again costs more than they do.
