@@ -18,6 +18,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -42,9 +44,12 @@ class _Forked:
 
     def __init__(self, arguments: Sequence[str], told: int) -> None:
         self._arguments = arguments
-        self._told = os.fdopen(told)
+        self._told = told
+        # Closed with the last reference: several threads may wait for one command.
+        weakref.finalize(self, os.close, told)
+        self._lock = threading.Lock()
         self._code: int | None = None
-        self.pid = int(self._told.readline())
+        self.pid = _read_line(told)
 
     def poll(self) -> int | None:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -59,9 +64,20 @@ class _Forked:
         if self._code is None:
             if not select.select([self._told], [], [], timeout)[0]:
                 raise subprocess.TimeoutExpired(list(self._arguments), timeout or 0)
-            with self._told:
-                self._code = int(self._told.readline())
+            with self._lock:
+                if self._code is None:
+                    self._code = _read_line(self._told)
         return self._code
+
+
+def _read_line(descriptor: int) -> int:
+    """Return the number on a line, which is written at once."""
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = os.read(descriptor, 1)
+        assert byte, "the process that forks is gone"
+        line += byte
+    return int(line)
 
 
 class Forking:
@@ -74,7 +90,9 @@ class Forking:
     def start(
         self, arguments: Sequence[str], environment: Mapping[str, str], *, stdout: int, stderr: int
     ) -> Command:
-        """Start a command with these descriptors as its output; implements start_command."""
+        """Start a command with these descriptors as its output, as ``execute`` does."""
+        if _interpreter_variables(environment) != _interpreter_variables(os.environ):
+            return execute(arguments, environment, stdout=stdout, stderr=stderr)
         if self._ours is None:
             self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
@@ -91,6 +109,7 @@ class Forking:
             "environment": dict(environment),
             "directory": os.getcwd(),
             "descriptors": resource.getrlimit(resource.RLIMIT_NOFILE),
+            "cores": sorted(os.sched_getaffinity(0)),
         }
         socket.send_fds(self._ours, [json.dumps(wish).encode()], [stdout, stderr, tells])
         os.close(tells)
@@ -102,6 +121,11 @@ class Forking:
             self._ours.close()
             self._process.wait()
             self._ours = None
+
+
+def _interpreter_variables(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """Return what an interpreter looks at when it starts, such as where a trial's clock is."""
+    return {name: value for name, value in environment.items() if name.startswith("PYTHON")}
 
 
 def execute(arguments: Sequence[str], environment: Mapping[str, str], *, stdout: int, stderr: int) -> Command:
@@ -192,6 +216,7 @@ def _main() -> None:
         os.environ.update(wish["environment"])
         os.chdir(wish["directory"])
         resource.setrlimit(resource.RLIMIT_NOFILE, tuple(wish["descriptors"]))
+        os.sched_setaffinity(0, wish["cores"])
         _run(wish["arguments"])
 
 
