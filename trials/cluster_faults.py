@@ -1,6 +1,7 @@
 """The faults of the cluster trial, one function each. A fault whose effect lasts ends by itself."""
 
 import asyncio
+import contextlib
 import random
 import signal
 from collections import Counter
@@ -19,6 +20,7 @@ _UNREACHABLE_S: Final = (0.5, 6.0)
 # Longer than the workers wait for a silent server.
 _SILENCE_S: Final = (11.0, 16.0)
 _COMMITS_SWALLOWED: Final = (1, 4)
+_COMMIT_WITHIN_S: Final = 60
 
 
 class Faults:
@@ -168,7 +170,16 @@ class Faults:
         machine.proxy.cut()
 
     async def _swallow_commits(self, machine: Machine) -> None:
+        before = machine.proxy.commits_swallowed
         machine.proxy.swallow_commits(self._chance.randint(*_COMMITS_SWALLOWED))
+        self._last(self._until_swallowed(machine, before))
+
+    async def _until_swallowed(self, machine: Machine, before: int) -> None:
+        """Wait for a commit, of which there may be none for a while where everything is slow."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_COMMIT_WITHIN_S):
+                while machine.proxy.commits_swallowed == before:  # noqa: ASYNC110 the proxy does not tell
+                    await asyncio.sleep(0.05)
 
     async def _stall(self, machine: Machine) -> None:
         machine.proxy.stall()
