@@ -235,9 +235,19 @@ def test_each_price_of_the_data_becomes_that_of_its_usage_class(price_data: Prov
     assert change.prices.per_million == {keys[key]: price * NANO_PER_CREDIT for key, price in prices.items()}
 
 
-def test_paid_tools_are_no_part_of_a_models_price(price_data: Provider) -> None:
+def test_searches_are_imported_at_their_price_for_every_length_of_input(price_data: Provider) -> None:
+    tiered = TieredPrices(base=Decimal(1), tiers=[Tier(100, Decimal(2))])
+    prices = ModelPrice(input_mtok=tiered, output_mtok=Decimal(2), web_searches_kcount=Decimal("12.5"))
+    imported = import_one(price_data, prices)
+    [change] = imported.price_changes
+    for found in (change.prices, change.steps[0].prices):
+        assert found.per_million["web_searches"] == parse_price("12500")
+    assert imported.notes == []
+
+
+def test_other_paid_tools_are_no_part_of_a_models_price(price_data: Provider) -> None:
     prices = {"input_mtok": Decimal(1), "output_mtok": Decimal(2)}
-    with_tool = import_one(price_data, ModelPrice(**prices, web_searches_kcount=Decimal(10)))
+    with_tool = import_one(price_data, ModelPrice(**prices, storage_searches_kcount=Decimal(10)))
     assert with_tool == import_one(price_data, ModelPrice(**prices))
     assert with_tool.notes == []
 

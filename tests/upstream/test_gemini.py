@@ -186,6 +186,23 @@ def test_each_query_of_the_grounding_counts_once_whole_and_streamed() -> None:
     assert reader.usage == expected
 
 
+@pytest.mark.parametrize(
+    ("model", "searches"),
+    [("gemini-2.5-pro", 1), ("gemini-1.5-flash", 1), ("gemini-3-pro", 3), (None, 3), (5, 3)],
+)
+def test_models_before_gemini_3_are_billed_by_the_prompt_and_not_by_the_query(
+    model: Any, searches: int
+) -> None:
+    candidate = {"groundingMetadata": {"webSearchQueries": ["a", "b", "c"]}, "finishReason": "STOP"}
+    report = {"promptTokenCount": 3, "candidatesTokenCount": 2, "totalTokenCount": 5}
+    body = {"candidates": [candidate], "usageMetadata": report, "modelVersion": model}
+    expected = Usage({"input": 3, "output": 2, "web_searches": searches})
+    assert GENERATE.read_reply(json.dumps(body).encode(), convention=CONVENTION) == expected
+    reader = STREAM.stream_reader(read(), convention=CONVENTION)
+    reader.feed(b"data: " + json.dumps(body).encode() + b"\n\n")
+    assert reader.usage == expected
+
+
 @pytest.mark.parametrize("name", ["cachedContent", "cached_content"])
 def test_a_cache_kept_by_the_provider_is_not_found(name: str) -> None:
     fields: dict[str, Any] = {name: "cachedContents/abc"}

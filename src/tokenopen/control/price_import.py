@@ -12,7 +12,8 @@ What that data means, as its own calculation has it (calc_unit_price and get_pri
 Nothing becomes free: a model for which the data names no price is imported without prices, although that is
 how the data marks models that are free of charge; a price of zero has to be named. A model that is billed in
 units which no usage class covers (hours of audio, pages, characters, video) is imported without prices too.
-Prices of paid tools, batches and service tiers are not imported: calls that would use them are refused.
+Of paid tools the price of web searches is imported, in the units that their makers bill. Prices of other
+tools, batches and service tiers are not: calls that would use them are refused.
 """
 
 import datetime
@@ -34,7 +35,7 @@ from genai_prices.types import (
 from tokenopen.control.model_limits import ModelLimits, load_model_limits
 from tokenopen.core.catalog import PER_CALL, InvalidPrices, Prices, PriceStep, resolve_prices
 from tokenopen.core.money import Nanocredits, parse_price
-from tokenopen.core.usage import TOKEN_CLASSES
+from tokenopen.core.usage import COUNTED_CLASSES, TOKEN_CLASSES
 
 # Companies that make the models they sell and whose names in the data are those of their own API. Not
 # here: who hosts others' models (Groq, OpenRouter, Azure, AWS, Together ...).
@@ -68,8 +69,10 @@ _CLASS_OF_PRICE: Final = {
     "output_image_mtok": "image_output",
 }
 _PER_THOUSAND_CALLS: Final = "requests_kcount"
+_PER_THOUSAND_SEARCHES: Final = "web_searches_kcount"
+# Of the other tools no maker's entry has a price, or none that what replies tell could be charged by.
 _PAID_TOOLS: Final = frozenset(
-    {"web_searches_kcount", "social_searches_kcount", "storage_searches_kcount", "code_executions_kcount"}
+    {_PER_THOUSAND_SEARCHES, "social_searches_kcount", "storage_searches_kcount", "code_executions_kcount"}
 )
 # Of cached units only those of sound have a class of their own: no provider reports cached images apart.
 _CACHED_MEDIA: Final = {"cache_image_read_mtok": "units of cached images"}
@@ -224,10 +227,11 @@ def _price_lists(candidates: Sequence[ModelPrice], *, has_output: bool) -> tuple
         lists = [
             resolve_prices(_named_prices(price, input_units), has_output=has_output) for price in candidates
         ]
+        counted = [name for name in COUNTED_CLASSES if all(name in prices.per_million for prices in lists)]
         return Prices(
             per_million={
                 unit_class: max(prices.per_million[unit_class] for prices in lists)
-                for unit_class in TOKEN_CLASSES
+                for unit_class in (*TOKEN_CLASSES, *counted)
             },
             per_call=max(prices.per_call for prices in lists),
         )
@@ -260,6 +264,8 @@ def _named_prices(price: ModelPrice, input_units: int) -> Mapping[str, Nanocredi
         amount = _tier_price(value, input_units)
         if key in _CLASS_OF_PRICE:
             named[_CLASS_OF_PRICE[key]] = _exact_price(amount)
+        elif key == _PER_THOUSAND_SEARCHES:
+            named["web_searches"] = _exact_price(amount.scaleb(3))
         elif key == _PER_THOUSAND_CALLS:
             named[PER_CALL] = _exact_price(amount.scaleb(-3))
     return named

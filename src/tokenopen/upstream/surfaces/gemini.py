@@ -18,7 +18,7 @@ from tokenopen.upstream.dialect import GEMINI
 from tokenopen.upstream.gemini_content import GeminiMeasure, measure_contents
 from tokenopen.upstream.gemini_field import read_value, refuse_other_model, upstream_model_changes
 from tokenopen.upstream.gemini_option import KNOWN, read_options, with_output_cap
-from tokenopen.upstream.gemini_search import QUERIES_IN_JSON, queries_of
+from tokenopen.upstream.gemini_search import QUERIES_IN_JSON, queries_of, searches_of
 from tokenopen.upstream.gemini_usage import read_gemini_report, usage_from_gemini_report
 from tokenopen.upstream.hosted_tool import WEB_SEARCHES, with_units
 from tokenopen.upstream.json_body import JsonObject, read_object
@@ -36,6 +36,7 @@ class _Reply(msgspec.Struct, gc=False):
 
 class _Candidates(msgspec.Struct, gc=False):
     candidates: Any = None
+    model: Any = msgspec.field(name="modelVersion", default=None)
 
 
 _reply_decoder: Final = msgspec.json.Decoder(_Reply)
@@ -103,7 +104,7 @@ class GeminiSurface:
         return ()
 
     def estimate_reply(self, request: CallRequest, body: bytes) -> Usage:
-        candidates = _candidates_of(body)
+        candidates = _read(body).candidates
         if not isinstance(candidates, list) or not candidates:
             return usage_of(source="estimated")
         written = sum(map(_written_bytes, candidates))
@@ -159,19 +160,21 @@ def measure_request(fields: JsonObject) -> GeminiMeasure:
     return measure
 
 
-def _candidates_of(body: bytes) -> Any:
+def _read(body: bytes) -> _Candidates:
+    """Return a whole JSON reply, an empty one where it cannot be read."""
     try:
-        return _candidates_decoder.decode(body).candidates
+        return _candidates_decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+        return _Candidates()
 
 
 def _searches_in(body: bytes) -> dict[str, int]:
     """Return the searches that a whole reply tells of, as units by class."""
     if not any(name in body for name in QUERIES_IN_JSON):
         return {}
-    candidates = _candidates_of(body)
-    return {WEB_SEARCHES: len(queries_of(candidates)) if isinstance(candidates, list) else 0}
+    reply = _read(body)
+    queries = queries_of(reply.candidates if isinstance(reply.candidates, list) else ())
+    return {WEB_SEARCHES: searches_of(queries, reply.model)}
 
 
 def _written_bytes(candidate: Any) -> int:

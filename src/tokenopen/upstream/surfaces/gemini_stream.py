@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from tokenopen.core.usage import ImpossibleUsage, Usage
-from tokenopen.upstream.gemini_search import queries_of
+from tokenopen.upstream.gemini_search import queries_of, searches_of
 from tokenopen.upstream.gemini_usage import read_gemini_report, usage_from_gemini_report
 from tokenopen.upstream.hosted_tool import WEB_SEARCHES, with_units
 from tokenopen.upstream.sse import Event
@@ -23,6 +23,7 @@ class _Event(msgspec.Struct, gc=False):
     feedback: Any = msgspec.field(name="promptFeedback", default=None)
     usage: msgspec.Raw = msgspec.field(name="usageMetadata", default=_NULL)
     error: Any = None
+    model: Any = msgspec.field(name="modelVersion", default=None)
 
 
 _event_decoder: Final = msgspec.json.Decoder(_Event)
@@ -37,12 +38,13 @@ class GeminiStreamReader(MarkedStreamReader):
         self._seen: set[object] = set()
         self._finished: set[object] = set()
         self._queries: frozenset[tuple[str, str]] = frozenset()
+        self._model: Any = None
 
     @property
     def usage(self) -> Usage | None:
         if self._usage is None:
             return None
-        usage = with_units(self._usage, {WEB_SEARCHES: len(self._queries)})
+        usage = with_units(self._usage, {WEB_SEARCHES: searches_of(self._queries, self._model)})
         if self._is_marked or self.whole:
             return usage
         # More may come of what has been reported so far.
@@ -61,6 +63,7 @@ class GeminiStreamReader(MarkedStreamReader):
         for candidate in candidates:
             self._note_candidate(candidate)
         self._queries |= queries_of(candidates)
+        self._model = said.model or self._model
         blocked = isinstance(said.feedback, dict) and bool(said.feedback.get("blockReason"))
         return Seen(
             has_content=any(map(_has_content, candidates)),
