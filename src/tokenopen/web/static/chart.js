@@ -48,21 +48,24 @@ function draw(figure) {
   const frame = figure.querySelector(".plot-frame");
   const grid = { stroke: colour("--line"), width: 1 };
   const muted = colour("--muted");
+  // The margins of web/chart.py, so that a drawing that begins to answer stays where it was.
+  const unit = size(figure).height / 240;
   const drawn = [...figure.querySelectorAll("svg .grid + .axis")].map((text) => text.textContent);
   const options = {
     ...size(figure),
     legend: { live: true },
+    padding: [12 * unit, 0, 0, 0],
     cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
-    scales: { x: { time: false, range: [-0.6, data.times.length - 0.4] }, y: { range: [0, figure.scaleTop] } },
+    scales: { x: { time: false, range: [-0.5, data.times.length - 0.5] }, y: { range: [0, figure.scaleTop] } },
     series: [{ label: figure.dataset.chartUnit, value: (_, __, ___, index) => (index === null ? "" : data.labels[index]) }, ...series],
     axes: [
-      { stroke: muted, grid: { show: false }, ticks: { show: false }, space: 70,
+      { stroke: muted, grid: { show: false }, ticks: { show: false }, space: 70, size: Math.max(24, 24 * unit),
         splits: (plot) => {
           const every = Math.max(1, Math.ceil((data.times.length * 84) / Math.max(plot.width - 64, 84)));
           return data.times.map((_, index) => index).filter((index) => index % every === 0);
         },
         values: (_, splits) => splits.map((index) => data.labels[index]) },
-      { stroke: muted, grid, ticks: { show: false }, size: 64,
+      { stroke: muted, grid, ticks: { show: false }, size: Math.max(56, 56 * unit),
         splits: () => [0, 1, 2, 3, 4].map((step) => (figure.scaleTop * step) / 4),
         values: () => drawn },
     ],
