@@ -8,7 +8,7 @@ SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
 # Where no bytecode is kept, each of the processes that tests start compiles all of TokenOpen first.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup assets demo test browser screenshots test-fast test-postgresql trial-crash trial-cluster trial-limits trial-outage trial-streams trial-hostile trial-slow-streams trial-leaving trial-trickle trial-soak trial-clients trial-postgresql-versions mutants trial-api bench bench-cluster bench-logs bench-pages check format lock clean
+.PHONY: help setup assets demo test browser screenshots test-fast test-postgresql trial-crash trial-cluster trial-limits trial-outage trial-streams trial-hostile trial-slow-streams trial-leaving trial-trickle trial-soak trial-clients trial-postgresql-versions mutants trial-api bench bench-cluster bench-logs bench-pages check check-types check-rules format lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 20
 
@@ -47,7 +47,7 @@ demo: $(VENV)/.run assets-if-possible ## start a demo: embedded database, simula
 	$(BIN)/tokenopen demo $(if $(ONCE),--once)
 
 test: $(VENV)/.dev assets-if-possible browser check ## every check and test
-	$(BIN)/python -m pytest $(SPREAD)
+	$(BIN)/python -m pytest $(SPREAD) --ignore tests/tidy
 
 # Where it cannot be had, the tests that need it are skipped and say so.
 browser: ## install Debian's chromium for the tests in a browser, where that is possible
@@ -129,9 +129,15 @@ bench-pages: $(VENV)/.dev ## every page that lists or sums, with each filter, ov
 	$(BIN)/python -m trials.bench_pages $(if $(CALLS),--calls $(CALLS)) $(ARGS)
 
 check: $(VENV)/.dev ## format, lint, types, import layers, tidy rules
+	@$(MAKE) --no-print-directory -j 2 check-types check-rules
+
+# Longer than all the rest, and on one core.
+check-types: $(VENV)/.dev
+	$(BIN)/mypy
+
+check-rules: $(VENV)/.dev
 	$(BIN)/ruff format --check src tests trials frontend
 	$(BIN)/ruff check src tests trials frontend
-	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/tidy
 
