@@ -8,7 +8,7 @@ SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
 # Where no bytecode is kept, each of the processes that tests start compiles all of TokenOpen first.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup assets demo test browser screenshots test-fast test-postgresql trial-crash trial-cluster trial-limits trial-outage trial-streams trial-hostile trial-slow-streams trial-leaving trial-trickle trial-soak trial-clients trial-postgresql-versions mutants trial-api bench bench-cluster bench-logs bench-pages check check-types check-rules format lock clean
+.PHONY: help setup assets demo test browser screenshots test-fast test-postgresql trial-crash trial-cluster trial-limits trial-outage trial-streams trial-hostile trial-slow-streams trial-leaving trial-stalled trial-trickle trial-soak trial-clients trial-postgresql-versions mutants trial-api bench bench-cluster bench-logs bench-pages check check-types check-rules format lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 20
 
@@ -95,6 +95,9 @@ trial-slow-streams: $(VENV)/.dev ## hold COUNT=2000 slow streams open at once; m
 
 trial-leaving: $(VENV)/.dev ## leave COUNT=500 calls at a random moment; nothing may be left of them; SEED=n
 	$(BIN)/python -m trials.endurance leaving $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED))
+
+trial-stalled: $(VENV)/.dev ## COUNT=40 callers who ask for megabytes and read nothing: when they are gone, and memory
+	$(BIN)/python -m trials.endurance stalled $(if $(COUNT),--count $(COUNT))
 
 trial-trickle: $(VENV)/.dev ## good calls beside COUNT=500 connections that send a byte a second: p50 and p99
 	$(BIN)/python -m trials.endurance trickle $(if $(COUNT),--count $(COUNT))

@@ -79,7 +79,7 @@ class Line:
         body, keeps = bytearray(), False
         try:
             async with asyncio.timeout(TIMEOUT_S if wish.leave_after_s is None else wish.leave_after_s):
-                writer.write(_request(self._host, self._port, secret, wish.body()))
+                writer.write(request_bytes(self._host, self._port, secret, wish.body()))
                 keeps = await _read_reply(reader, seen, body)
         except TimeoutError:
             seen.end = "hung" if wish.leave_after_s is None else "left"
@@ -114,7 +114,8 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _request(host: str, port: int, secret: str, body: bytes) -> bytes:
+def request_bytes(host: str, port: int, secret: str, body: bytes) -> bytes:
+    """Return a call as it goes over the wire."""
     head = (
         f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}:{port}\r\n"
         f"Authorization: Bearer {secret}\r\nContent-Type: application/json\r\n"

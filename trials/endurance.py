@@ -1,7 +1,8 @@
-"""Endurance trials: many slow streams, callers who leave, connections that trickle, and a long mixed load.
+"""Endurance trials: slow streams, callers who leave or read nothing, connections that trickle, long load.
 
     python -m trials.endurance streams --count 2000
     python -m trials.endurance leaving --count 500 --seed 7
+    python -m trials.endurance stalled --count 40
     python -m trials.endurance trickle --count 500
     python -m trials.endurance soak --minutes 30
 
@@ -15,6 +16,7 @@ import contextlib
 import random
 import resource
 import secrets
+import socket
 import statistics
 import sys
 import tempfile
@@ -27,10 +29,11 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+import msgspec
 from tests.e2e.running import Platform, Server
 
 from tokenopen.simulator.process import SimulatorProcess
-from trials.caller import Line, Seen, Wish
+from trials.caller import Line, Seen, Wish, request_bytes
 from trials.crash import CREDIT, KEYS, groups_with
 from trials.load import Load
 from trials.process import memory_kib, open_descriptors
@@ -41,6 +44,10 @@ _TOKENS: Final = 32
 # 20 words in at 0.15 and 32 out at 0.60 credits per million.
 _CHARGE: Final = Fraction("0.0000222")
 _ENDS_WITHIN_S: Final = 90
+# More than the kernel takes of a reply that nobody reads.
+_STALLED_BYTES: Final = 8 * 1024 * 1024
+_STALLED_EVENTS: Final = 40_000
+_STALLED_RECEIVE_BYTES: Final = 4096
 _TRICKLE_EVERY_S: Final = 1.0
 _GOOD_CALLS: Final = 300
 _GOOD_EVERY_S: Final = 0.02
@@ -201,6 +208,49 @@ def leaving(directory: Path, *, count: int, seed: int) -> Outcome:
     return outcome
 
 
+def stalled(directory: Path, *, count: int) -> Outcome:
+    """Have so many callers ask for a long reply and read nothing of it, half of them as streams."""
+    outcome = Outcome()
+    with stage(directory, outcome) as at:
+        pid = at.platform.server.pid
+        before, before_kib = open_descriptors(pid), memory_kib(pid)
+        wishes = (
+            _wish(stream=False, body_bytes=_STALLED_BYTES),
+            msgspec.structs.replace(_wish(stream=True, events=_STALLED_EVENTS), max_tokens=_STALLED_EVENTS),
+        )
+        callers = [_stalled_call(at, wishes[number % 2]) for number in range(count)]
+        began_s, most_kib = time.monotonic(), 0
+        while open_descriptors(pid) < before + count:
+            assert time.monotonic() - began_s < _ENDS_WITHIN_S, "not every caller was let in"
+            time.sleep(0.05)
+        # Whoever reads nothing for a minute is gone; what its provider still says may take half of one more.
+        while (now := open_descriptors(pid)) > before + 2:
+            most_kib = max(most_kib, memory_kib(pid))
+            if time.monotonic() - began_s > _ENDS_WITHIN_S + 30:
+                outcome.violations.append(f"{now} descriptors are open, {before} were before")
+                break
+            time.sleep(0.5)
+        outcome.figures = {
+            "callers who read nothing": count,
+            "all gone after, s": round(time.monotonic() - began_s),
+            "memory before, at most and afterwards, MiB": ", ".join(
+                f"{kib / 1024:.0f}" for kib in (before_kib, most_kib, memory_kib(pid))
+            ),
+        }
+        for caller in callers:
+            caller.close()
+    return outcome
+
+
+def _stalled_call(at: Stage, wish: Wish) -> socket.socket:
+    """Send a request, from a socket with room for next to nothing."""
+    caller = socket.socket()
+    caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _STALLED_RECEIVE_BYTES)
+    caller.connect((at.host, at.port))
+    caller.sendall(request_bytes(at.host, at.port, at.key, wish.body()))
+    return caller
+
+
 def trickle(directory: Path, *, count: int, good_calls: int = _GOOD_CALLS) -> Outcome:
     """Call at a steady pace, without and with so many connections that send a byte a second."""
     outcome = Outcome()
@@ -308,7 +358,7 @@ def soak(directory: Path, *, minutes: float, callers: int = 20) -> Outcome:
 def main() -> int:
     """Run the trial that the command line names; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m trials.endurance", description=__doc__.splitlines()[0])
-    parser.add_argument("trial", choices=("streams", "leaving", "trickle", "soak"))
+    parser.add_argument("trial", choices=("streams", "leaving", "stalled", "trickle", "soak"))
     parser.add_argument("--count", type=int)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000))
@@ -316,6 +366,7 @@ def main() -> int:
     runs: dict[str, Callable[[Path], Outcome]] = {
         "streams": lambda path: slow_streams(path, count=options.count or 2_000),
         "leaving": lambda path: leaving(path, count=options.count or 500, seed=options.seed),
+        "stalled": lambda path: stalled(path, count=options.count or 40),
         "trickle": lambda path: trickle(path, count=options.count or 500),
         "soak": lambda path: soak(path, minutes=options.minutes),
     }

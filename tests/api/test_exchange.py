@@ -11,7 +11,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from tests.gateway.world import until
-from tokenopen.api import http_protocol
+from tokenopen.api import http_protocol, unread_reply
 from tokenopen.api.exchange import EXCHANGE, Exchange
 from tokenopen.api.http_protocol import BoundedHttpProtocol
 
@@ -291,3 +291,54 @@ async def test_another_coding_or_another_http_is_refused(head: bytes) -> None:
     async with serving(echo) as (reader, writer, _):
         writer.write(head)
         assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+
+
+# More than any kernel takes of what nobody reads.
+LONG = 16 * 1024 * 1024
+LONG_HEADERS = [(b"content-length", b"%d" % LONG)]
+BEGUN_HEADERS = [(b"content-length", b"%d" % (LONG + 1))]
+
+
+async def _cut(scope: Any, _receive: Any, send: Any) -> None:
+    """Begins a long reply and leaves it unfinished."""
+    await send({"type": "http.response.start", "status": 200, "headers": BEGUN_HEADERS})
+    await send({"type": "http.response.body", "body": bytes(LONG), "more_body": True})
+    scope["extensions"][EXCHANGE].cut()
+
+
+@pytest.mark.parametrize("app", [replies(200, LONG_HEADERS, bytes(LONG)), _cut], ids=["whole", "cut"])
+async def test_a_reply_that_nobody_reads_does_not_keep_its_connection(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or whoever asks and does not read would have megabytes and a descriptor kept for ever."""
+    monkeypatch.setattr(unread_reply, "READ_NOTHING_S", 0.1)
+    async with serving(app, keep_alive_s=1) as (reader, writer, state):
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(GET % b"long")
+        await until(lambda: bool(state.connections))
+        await until(lambda: not state.connections)
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            await reader.readexactly(LONG + 1024)
+
+
+async def test_a_reply_that_is_read_slowly_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unread_reply, "READ_NOTHING_S", 0.2)
+    async with serving(replies(200, LONG_HEADERS, bytes(LONG)), keep_alive_s=1) as (reader, writer, _):
+        writer.write(GET % b"long")
+        await reader.readuntil(b"\r\n\r\n")
+        for _ in range(8):
+            # Longer in all than a caller may read nothing.
+            await asyncio.sleep(0.05)
+            assert await reader.readexactly(LONG // 8) == bytes(LONG // 8)
+
+
+async def test_a_cut_reply_ends_after_what_was_sent_of_it() -> None:
+    async def app(scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        scope["extensions"][EXCHANGE].cut()
+
+    async with serving(app) as (reader, writer, _):
+        writer.write(GET % b"x")
+        assert (await reader.read()).endswith(b"4\r\nhalf\r\n")

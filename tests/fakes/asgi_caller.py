@@ -51,7 +51,7 @@ class AsgiCaller:
         self.whole = False
         self.gone = False
         # The service let go of the request while the caller was still there and its reply not whole.
-        self.cut = False
+        self.was_cut = False
 
     @property
     def body(self) -> bytes:
@@ -82,6 +82,9 @@ class AsgiCaller:
     @property
     def is_clogged(self) -> bool:
         return not self._reads.is_set()
+
+    def cut(self) -> None:
+        """The connection closes behind what has come."""
 
     def stop_reading(self) -> None:
         """Take nothing more, until leaving."""
@@ -133,5 +136,5 @@ class AsgiCaller:
                 if idle == 3:
                     self.leave()
         await request
-        self.cut = not self.whole and not self.gone
+        self.was_cut = not self.whole and not self.gone
         return self

@@ -256,7 +256,7 @@ async def test_speech_that_breaks_off_is_free(world: World) -> None:
     await price(world, characters=15)
     world.upstream.will(Script(headers=SOUND, body=[b"first", b"second", ReplyBroken("gone")]))
     caller = await world.call({"model": MODEL, "input": "Hello"}, path=SPEECH)
-    assert caller.cut
+    assert caller.was_cut
     assert await world.charges() == []
     await world.assert_sound()
 

@@ -142,7 +142,7 @@ async def test_what_a_stream_that_broke_off_had_made_is_its_accounts_too(world: 
     text = event({"type": "response.output_text.delta", "delta": "Hi"})
     world.upstream.will(Script(headers=EVENT_STREAM, body=[created, text, ReplyBroken("gone")]))
     caller = await world.call(ask_response(stream=True), path=RESPONSES)
-    assert caller.cut
+    assert caller.was_cut
     last = caller.body.split(b"\n\n")[-2]
     assert last.startswith(b"event: error\ndata: ")
     assert msgspec.json.decode(last.partition(b"data: ")[2])["code"] == "upstream_error"

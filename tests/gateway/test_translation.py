@@ -198,7 +198,7 @@ async def test_a_provider_that_breaks_off_is_told_in_the_callers_shape_and_charg
         caller = await world.call(ask_message(stream=True), path=MESSAGES)
         assert caller.body.split(b"\n\n")[-2].startswith(b"event: error\n")
         charge = price(input=100, output=2)
-    assert caller.cut
+    assert caller.was_cut
     assert await world.charges() == [charge]
     assert (await world.only_call())["end_reason"] == "upstream_broke_off"
     await world.assert_sound()
@@ -245,7 +245,7 @@ async def test_a_stream_that_cannot_be_translated_is_cut_and_charged_for_what_ca
     odd = named({"type": "content_block_start", "index": 1, "content_block": {"type": "server_tool_use"}})
     claude.upstream.will(Script(headers=EVENT_STREAM, body=[*BEGIN, odd, *END]))
     caller = await claude.call(ask_stream(max_tokens=10))
-    assert caller.cut
+    assert caller.was_cut
     assert DONE not in caller.body
     assert (await claude.only_call())["end_reason"] == "upstream_broke_off"
     units = UNITS | {"output": 2}

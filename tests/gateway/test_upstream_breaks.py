@@ -153,7 +153,7 @@ async def test_the_connection_of_a_stream_that_is_cut_is_closed(world: World) ->
     world.upstream.will(stream(*HELLO, ReplyBroken("reset")))
     reply = await world.call(ask_stream())
     assert not reply.whole
-    assert reply.cut
+    assert reply.was_cut
 
 
 async def test_an_error_event_in_place_of_content_costs_nothing(world: World) -> None:

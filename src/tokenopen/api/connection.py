@@ -6,14 +6,13 @@ from types import TracebackType
 from typing import Any, Final, Protocol
 
 from tokenopen.api.exchange import EXCHANGE
+from tokenopen.api.unread_reply import READ_NOTHING_S
 from tokenopen.gateway.connection import ClientLeft
 from tokenopen.gateway.made_call import MadeCall
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 Receive = Callable[[], Awaitable[Message]]
-
-READ_NOTHING_S: Final = 60
 
 
 class Flow(Protocol):
@@ -22,6 +21,9 @@ class Flow(Protocol):
     @property
     def is_clogged(self) -> bool:
         """Tell whether sending would wait, since the caller reads more slowly than it is sent to."""
+
+    def cut(self) -> None:
+        """Leave the reply unfinished: the connection closes behind what has been sent of it."""
 
 
 class Exchange(Flow, Protocol):
@@ -42,6 +44,9 @@ class _WithinProcess:
     is_clogged = False
 
     def take_over(self, on_leave: Callable[[], None]) -> None:
+        pass
+
+    def cut(self) -> None:
         pass
 
 
@@ -105,8 +110,9 @@ class AsgiConnection:
         await self._put({"type": "http.response.body", "body": data, "more_body": False})
 
     def cut(self) -> None:
-        """Leave the reply unfinished; the server then closes the connection."""
+        """Leave the reply unfinished and close the connection."""
         self.gone = True
+        self._flow.cut()
 
     async def _put(self, message: Message) -> None:
         if self.gone:

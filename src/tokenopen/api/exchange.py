@@ -11,7 +11,9 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from tokenopen.api.unread_reply import UnreadBoundedProtocol
 
 # Under this name an application finds its exchange among the scope's extensions.
 EXCHANGE: Final = "tokenopen.exchange"
@@ -32,7 +34,7 @@ _STATUS_LINES: Final = _status_lines()
 class Exchange(RequestResponseCycle):
     """Belongs to the connection's protocol, which tells it of the body and of the caller's leaving."""
 
-    def __init__(self, protocol: HttpToolsProtocol, *, keep_alive: bool) -> None:
+    def __init__(self, protocol: UnreadBoundedProtocol, *, keep_alive: bool) -> None:
         super().__init__(
             scope=protocol.scope,
             transport=protocol.transport,
@@ -83,6 +85,11 @@ class Exchange(RequestResponseCycle):
             if self._on_leave is not None:
                 self._on_leave()
         self.message_event.set()
+
+    def cut(self) -> None:
+        """Leave the reply unfinished: the connection closes behind what has been sent of it."""
+        self.disconnected = True
+        self._protocol.close()
 
     # ASGI
 
@@ -176,5 +183,5 @@ class Exchange(RequestResponseCycle):
             self.response_complete = True
             self.message_event.set()
             if not self.keep_alive:
-                self.transport.close()
+                self._protocol.close()
             self.on_response()

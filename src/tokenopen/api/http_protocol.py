@@ -12,9 +12,10 @@ from urllib.parse import unquote
 
 import httptools
 from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from tokenopen.api.exchange import EXCHANGE, Exchange
+from tokenopen.api.unread_reply import UnreadBoundedProtocol
 
 HEAD_BYTES_MAX: Final = 64 * 1024
 HEAD_TIMEOUT_S: Final = 30
@@ -31,7 +32,7 @@ _VERSIONS: Final = ("1.1", "1.0")
 _FRAMING: Final = (b"content-length", b"transfer-encoding")
 
 
-class BoundedHttpProtocol(HttpToolsProtocol):
+class BoundedHttpProtocol(UnreadBoundedProtocol):
     """Closes a connection whose next request is too large around its body, or does not come in time."""
 
     _head_bytes = 0
@@ -114,7 +115,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return
         if self._running is None or self._running.response_complete:
             self.transport.write(answer)
-        self.transport.close()
+        self.close()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -225,7 +226,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return
         left_s = self._idle_since_s + self.timeout_keep_alive - self.loop.time()
         if left_s <= 0:
-            self.transport.close()
+            self.close()
         else:
             self._idle_timer = self.loop.call_later(left_s, self._close_idle)
 
