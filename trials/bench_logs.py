@@ -200,9 +200,10 @@ class Taken:
     rows: int
 
 
-async def ask(loaded: Loaded, *, times: int, cpu_ms: Callable[[], float], words: str = "") -> Sequence[Taken]:
-    """Ask every question whose name holds ``words`` so often."""
-    found = []
+async def ask(
+    loaded: Loaded, *, times: int, cpu_ms: Callable[[], float], words: str = ""
+) -> AsyncIterator[Taken]:
+    """Ask every question whose name holds ``words`` so often, one after the other."""
     async with AsyncExitStack() as stack:
         clients = {who: await stack.enter_async_context(control_client(loaded, who)) for who in get_args(Who)}
         for question in questions(loaded.world):
@@ -219,8 +220,7 @@ async def ask(loaded: Loaded, *, times: int, cpu_ms: Callable[[], float], words:
                 cpu.append(time.process_time() * 1000 + cpu_ms() - before)
                 assert answer.status_code == 200, answer.text
                 rows = len(answer.json()["data"])
-            found.append(Taken(question=question, wall=sorted(wall[1:]), cpu=sorted(cpu[1:]), rows=rows))
-    return found
+            yield Taken(question=question, wall=sorted(wall[1:]), cpu=sorted(cpu[1:]), rows=rows)
 
 
 def _p95(values: Sequence[float]) -> float:
@@ -251,7 +251,7 @@ async def _run(name: str, given: argparse.Namespace) -> bool:
         typer.echo(f"load before {os.getloadavg()[0]:.1f}")
         typer.echo(f"{'':64} {'p50 ms':>8} {'p95 ms':>8} {'CPU p50':>8} {'CPU p95':>8} {'rows':>6}")
         slow = 0
-        for taken in await ask(loaded, times=given.times, cpu_ms=engine.cpu_ms, words=given.words):
+        async for taken in ask(loaded, times=given.times, cpu_ms=engine.cpu_ms, words=given.words):
             slow += _p95(taken.wall) > P95_MAX_MS
             times = statistics.median(taken.wall), _p95(taken.wall), statistics.median(taken.cpu)
             figures = " ".join(f"{value:8.1f}" for value in (*times, _p95(taken.cpu)))

@@ -120,7 +120,7 @@ def _ledger(world: LogWorld) -> Iterator[Question]:
 
 def _refused(world: LogWorld) -> Iterator[Question]:
     admin, mine = "/api/admin/refused-calls", "/api/me/refused-calls"
-    last, shortly = _last(world, DAYS), _last(world, 20)
+    last, shortly = _last(world, DAYS), _last(world, 17)
     somebody = world.accounts[0].user_id
     asked: list[tuple[str, Who, str, Query]] = [
         ("all", "administrator", admin, {}),
@@ -131,7 +131,7 @@ def _refused(world: LogWorld) -> Iterator[Question]:
         ("own, code", "user", mine, {"code": CODES[0]}),
         ("counts, 90 days", "administrator", f"{admin}/counts", last),
         ("counts by day, 90 days", "administrator", f"{admin}/counts", {**last, "interval": "day"}),
-        ("counts by hour, 20 days", "administrator", f"{admin}/counts", {**shortly, "interval": "hour"}),
+        ("counts by hour, 17 days", "administrator", f"{admin}/counts", {**shortly, "interval": "hour"}),
         ("own counts by day, 90 days", "user", f"{mine}/counts", {**last, "interval": "day"}),
     ]
     for name, who, path, query in asked:
@@ -147,11 +147,11 @@ def _usage(world: LogWorld) -> Iterator[Question]:
     # The most points that one may ask for.
     hourly = {"group_by": "model", "interval": "hour"}
     charts += [
-        ("by model and hour, 18 days", {**hourly, **_last(world, 18)}),
-        ("by model and hour, 6 lines, 29 days", {**hourly, "lines": "6", **_last(world, 29)}),
+        ("by model and hour, 11 days", {**hourly, **_last(world, 11)}),
+        ("by model and hour, 2 lines, 41 days", {**hourly, "lines": "2", **_last(world, 41)}),
         (
-            f"by model and day, 50 lines, {DAYS} days",
-            {"group_by": "model", "interval": "day", "lines": "50", **_last(world, DAYS)},
+            f"by model and day, 32 lines, {DAYS} days",
+            {"group_by": "model", "interval": "day", "lines": "32", **_last(world, DAYS)},
         ),
     ]
     asked: list[tuple[Who, str, Query]] = [

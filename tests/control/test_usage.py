@@ -50,14 +50,14 @@ def test_hours_in_a_zone_that_keeps_its_time_are_one_cut() -> None:
     [
         (
             UsageWanted(group_by="model", interval="hour"),
-            18,
-            "By the hour with 10 lines ask for at most 18 days at once, or for fewer lines, or by day.",
+            11,
+            "By the hour with 10 lines ask for at most 11 days at once, or for fewer lines, or by day.",
         ),
-        (UsageWanted(group_by="hour"), 208, "By the hour ask for at most 208 days at once, or by day."),
+        (UsageWanted(group_by="hour"), 125, "By the hour ask for at most 125 days at once, or by day."),
         (
             UsageWanted(group_by="key", interval="day", lines=50),
-            98,
-            "By the day with 50 lines ask for at most 98 days at once, or for fewer lines.",
+            58,
+            "By the day with 50 lines ask for at most 58 days at once, or for fewer lines.",
         ),
     ],
 )
@@ -76,14 +76,14 @@ async def test_a_chart_of_more_points_than_one_can_see_is_refused_with_what_may_
             assert str(refused.value) == message
 
 
-async def test_refused_calls_by_the_hour_are_counted_over_twenty_days_at_most(
+async def test_refused_calls_by_the_hour_are_counted_over_seventeen_days_at_most(
     storage: Storage, clock: MovableClock, administrator: Actor
 ) -> None:
     now_ms = clock.now_ms()
     async with storage.read() as tx:
-        period = Period(from_ms=now_ms - 20 * DAY_MS, until_ms=now_ms)
+        period = Period(from_ms=now_ms - 17 * DAY_MS, until_ms=now_ms)
         assert not await count_refused(tx, account_id=None, period=period, interval="hour")
         longer = Period(from_ms=now_ms - 30 * DAY_MS, until_ms=now_ms)
         assert not await count_refused(tx, account_id=None, period=longer, interval="day")
-        with pytest.raises(InvalidRequest, match="By the hour ask for at most 20 days at once, or by day"):
+        with pytest.raises(InvalidRequest, match="By the hour ask for at most 17 days at once, or by day"):
             await count_refused(tx, account_id=None, period=longer, interval="hour")

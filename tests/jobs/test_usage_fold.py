@@ -13,7 +13,7 @@ from tokenopen.jobs.usage_fold import compare_day, fold_usage
 from tokenopen.ports.storage import Storage
 from tokenopen.storage.refused_call import add_refused_hour
 from tokenopen.storage.schema import key_usage_weeks, usage_hours
-from tokenopen.storage.usage import SUMMED, sum_key_usage, sum_platform_usage, sum_refused
+from tokenopen.storage.usage import SUMMED, Told, sum_key_usage, sum_platform_usage, sum_refused
 from tokenopen.storage.usage_fold import (
     DAYS_A_WEEK,
     HOURS_A_DAY,
@@ -50,11 +50,11 @@ async def _everything(storage: Storage, first_hour: int) -> tuple[Sums, Sums, Su
     end = first_hour + 4 * HOURS_A_DAY
     async with storage.read() as tx:
         usage = await sum_platform_usage(
-            tx, from_hour=first_hour, until_hour=end, by=("hour", "group_id", "model")
+            tx, from_hour=first_hour, until_hour=end, told=Told(by=("hour", "group_id", "model"))
         )
         keys = await sum_key_usage(tx, from_hour=first_hour, until_hour=end, by=("account_id", "key_id"))
         refused = await sum_refused(
-            tx, account_id=None, from_hour=first_hour, until_hour=end, by=("hour", "code")
+            tx, account_id=None, from_hour=first_hour, until_hour=end, told=Told(by=("hour", "code"))
         )
     return _summed(usage, SUMMED), _summed(keys, SUMMED), _summed(refused, ("calls",))
 

@@ -30,7 +30,7 @@ class AdminRefusedQuery(RefusedQuery):
 
 
 class CountQuery(PeriodQuery):
-    """With an ``interval`` calls are counted over time, by the hour over at most 20 days."""
+    """With an ``interval`` calls are counted over time, by the hour over at most 17 days."""
 
     interval: Interval | None = None
 

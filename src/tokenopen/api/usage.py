@@ -40,8 +40,8 @@ class PeriodQuery(BaseModel):
 class UsageQuery(PeriodQuery):
     """What is summed by; with an ``interval`` over time, a line each for the ``lines`` dearest labels.
 
-    All others together are one more line. An answer holds at most 5,000 sums: by the hour 18 days with 10
-    lines, or 208 without. What would be more is refused with how many days may be asked for.
+    All others together are one more line. An answer holds at most 3,000 sums: by the hour 11 days with 10
+    lines, or 125 without. What would be more is refused with how many days may be asked for.
     """
 
     group_by: Literal["hour", "day", "model", "key", "group"] = "day"
@@ -56,7 +56,7 @@ class UsageQuery(PeriodQuery):
 class AdminUsageQuery(PeriodQuery):
     """``user`` is an id; without one everybody's usage is summed, by key or user in whole days UTC.
 
-    An answer holds at most 5,000 sums, as for one's own usage.
+    An answer holds at most 3,000 sums, as for one's own usage.
     """
 
     group_by: GroupBy = "day"

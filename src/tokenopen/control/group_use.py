@@ -10,7 +10,7 @@ from tokenopen.control.usage import Period
 from tokenopen.core.money import ZERO, Nanocredits
 from tokenopen.ports.storage import Transaction
 from tokenopen.storage.group import count_accounts
-from tokenopen.storage.usage import sum_platform_usage, sum_refused
+from tokenopen.storage.usage import Told, sum_platform_usage, sum_refused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +30,9 @@ async def list_group_use(tx: Transaction, actor: Actor) -> Mapping[str, GroupUse
     """Return the use of every group that has any, by its id; calls are summed from the hourly rollups."""
     actor.require_administrator()
     from_hour, until_hour = Period().hours(tx.now_ms)
-    by = ["group_id"]
-    usage = await sum_platform_usage(tx, from_hour=from_hour, until_hour=until_hour, by=by)
-    refused = await sum_refused(tx, account_id=None, from_hour=from_hour, until_hour=until_hour, by=by)
+    told = Told(by=["group_id"])
+    usage = await sum_platform_usage(tx, from_hour=from_hour, until_hour=until_hour, told=told)
+    refused = await sum_refused(tx, account_id=None, from_hour=from_hour, until_hour=until_hour, told=told)
     accounts = await count_accounts(tx)
     calls, charges, refusals = _add(usage, "calls"), _add(usage, "charge"), _add(refused, "calls")
     return {

@@ -22,12 +22,12 @@ from tokenopen.ports.storage import Transaction
 from tokenopen.storage.platform import load_platform
 from tokenopen.storage.policy import decode_json
 from tokenopen.storage.refused_call import RefusedFilter, find_refused_call, list_refused_calls
-from tokenopen.storage.usage import sum_refused
+from tokenopen.storage.usage import Told, sum_refused
 
 Row = Mapping[str, Any]
 
 # As many codes as an hour with many refusals may have.
-_CODES_AT_ONCE: Final = 10
+_CODES_AT_ONCE: Final = 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +105,10 @@ async def count_refused(
         account_id=account_id,
         from_hour=hours[0],
         until_hour=hours[1],
-        by=["code"] if interval is None else [interval, "code"],
-        days=cut_days(hours, zone) if interval == "day" else None,
+        told=Told(
+            by=["code"] if interval is None else [interval, "code"],
+            days=cut_days(hours, zone) if interval == "day" else None,
+        ),
     ):
         key = time_of_row(row, interval), row["code"]
         calls, last_hour = sums.get(key, (0, 0))

@@ -4,7 +4,7 @@ The rollups are written with each charge, at the hour of the charge. Later refun
 are not in them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from operator import add
@@ -19,7 +19,7 @@ from tokenopen.ports.storage import Transaction
 from tokenopen.storage import usage as statements
 from tokenopen.storage.ledger import find_account_id
 from tokenopen.storage.platform import load_platform
-from tokenopen.storage.usage import DayCut
+from tokenopen.storage.usage import DayCut, Told
 from tokenopen.storage.usage_fold import HOURS_A_DAY
 
 Interval = Literal["hour", "day"]
@@ -27,7 +27,7 @@ GroupBy = Literal["hour", "day", "model", "key", "group", "user"]
 
 DAYS_SUMMED_MAX: Final = 400
 # How many sums one answer holds: more than that no chart shows, and they take too long to be asked for.
-POINTS_MAX: Final = 5_000
+POINTS_MAX: Final = 3_000
 DAYS_DEFAULT: Final = 30
 LINES_DEFAULT: Final = 10
 LINES_MAX: Final = 50
@@ -138,7 +138,7 @@ async def sum_usage(
     """
     hours = _refuse_odd(account_id, wanted, period.hours(tx.now_ms))
     zone = (await load_platform(tx)).zone
-    sums = _add_up(await _rows(tx, account_id, wanted, hours, zone), wanted)
+    sums = await _sums(tx, account_id, wanted, hours, zone)
     total = [sum(column) for column in zip(*sums.values(), strict=True)] or [0] * len(statements.SUMMED)
     names = await _names(tx, wanted.group_by, [label for _, label in sums if label is not None])
     return UsageReport(
@@ -188,22 +188,34 @@ def refuse_many(
     )
 
 
-async def _rows(
+async def _sums(
     tx: Transaction, account_id: str | None, wanted: UsageWanted, hours: tuple[int, int], zone: ZoneInfo
+) -> _Sums:
+    column = _COLUMNS[wanted.group_by]
+    labels: Collection[str] | None = None
+    if column is not None and (wanted.step == "hour" or (wanted.interval and wanted.group_by == "key")):
+        # Which of many get a line comes first, so that no more rows are read than there will be points.
+        totals = await _rows(tx, account_id, wanted, hours, Told(by=[column]))
+        labels = _largest(totals, column, wanted.lines)
+    # Time first, as in the rollup's key: its rows come in that order.
+    by = [name for name in (wanted.step, column) if name is not None]
+    days = cut_days(hours, zone) if wanted.step == "day" else None
+    rows = await _rows(tx, account_id, wanted, hours, Told(by=by, days=days, labels=labels))
+    if column is not None and labels is None:
+        labels = _largest(rows, column, wanted.lines if wanted.interval else _LABELS_MAX)
+    return _add_up(rows, wanted, labels or ())
+
+
+async def _rows(
+    tx: Transaction, account_id: str | None, wanted: UsageWanted, hours: tuple[int, int], told: Told
 ) -> Sequence[statements.Row]:
     from_hour, until_hour = hours
-    column = _COLUMNS[wanted.group_by]
-    # First, as in the rollup's key: its rows come in that order.
-    by = [name for name in (wanted.step, column) if name is not None]
     if account_id is None and wanted.group_by in ("key", "user"):
-        return await statements.sum_key_usage(tx, from_hour=from_hour, until_hour=until_hour, by=by)
-    days = cut_days(hours, zone) if wanted.step == "day" else None
+        return await statements.sum_key_usage(tx, from_hour=from_hour, until_hour=until_hour, by=told.by)
     if account_id is None:
-        return await statements.sum_platform_usage(
-            tx, from_hour=from_hour, until_hour=until_hour, by=by, days=days
-        )
+        return await statements.sum_platform_usage(tx, from_hour=from_hour, until_hour=until_hour, told=told)
     return await statements.sum_account_usage(
-        tx, account_id, from_hour=from_hour, until_hour=until_hour, by=by, days=days
+        tx, account_id, from_hour=from_hour, until_hour=until_hour, told=told
     )
 
 
@@ -236,12 +248,11 @@ def time_of_row(row: statements.Row, step: Interval | None) -> Time | None:
     return row["hour"] * HOUR_MS if step == "hour" else _DAY_ZERO + timedelta(days=row["day"])
 
 
-def _add_up(rows: Sequence[statements.Row], wanted: UsageWanted) -> _Sums:
+def _add_up(rows: Sequence[statements.Row], wanted: UsageWanted, shown: Collection[str]) -> _Sums:
     column = _COLUMNS[wanted.group_by]
-    shown = _labels_shown(rows, column, wanted.lines if wanted.interval is not None else _LABELS_MAX)
     sums: _Sums = {}
     for row in rows:
-        label = None if column is None or row[column] not in shown else row[column]
+        label = row[column] if column is not None and row[column] in shown else None
         key = time_of_row(row, wanted.step), label
         values = [row[name] for name in statements.SUMMED]
         so_far = sums.get(key)
@@ -258,11 +269,9 @@ def time_of(hour: int, step: Interval | None, zone: ZoneInfo) -> Time | None:
     return datetime.fromtimestamp(hour * HOUR_MS // 1000, UTC).astimezone(zone).date()
 
 
-def _labels_shown(rows: Sequence[statements.Row], column: str | None, count: int) -> set[str]:
+def _largest(rows: Sequence[statements.Row], column: str, count: int) -> set[str]:
     """Return the labels that get a line of their own: those with the highest charge, then the most calls."""
     totals: dict[str, tuple[int, int]] = {}
-    if column is None:
-        return set()
     for row in rows:
         charge, calls = totals.get(row[column], (0, 0))
         totals[row[column]] = (charge + row["charge"], calls + row["calls"])

@@ -4,17 +4,19 @@ An account's are read in the rollups that the till writes. Everybody's are read 
 ``storage.usage_fold`` makes of them, and where that has not been yet in the till's own.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     ColumnElement,
     FromClause,
-    Integer,
-    Label,
+    Select,
     Table,
+    case,
+    cast,
     func,
     literal_column,
     select,
@@ -70,71 +72,78 @@ def _between(column: Column[int], first: int, end: int) -> ColumnElement[bool]:
     return (column >= first) & (column < end)
 
 
-def _columns(source: FromClause, by: Sequence[str], cut: DayCut) -> list[ColumnElement[Any]]:
-    # Written out: PostgreSQL would not see that two parameters in two places are one number.
-    ahead, a_day = literal_column(str(cut.ahead_min), Integer), literal_column(str(_MINUTES_A_DAY), Integer)
-    return [
-        ((source.c.hour * 60 + ahead) // a_day).label("day") if name == "day" else source.c[name]
-        for name in by
-    ]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What sums are told apart by: columns, for ``day`` with how days are cut.
+
+    Of the last column only ``labels`` are told apart, where they are given; all others are None together.
+    """
+
+    by: Sequence[str]
+    days: Sequence[DayCut] | None = None
+    labels: Collection[str] | None = None
+
+    def cuts(self, from_hour: int, until_hour: int) -> Sequence[DayCut]:
+        """Return how a stretch of hours is cut; into one where nothing is summed by day."""
+        if self.days is None:
+            assert "day" not in self.by
+            return [DayCut(from_hour=from_hour, until_hour=until_hour, ahead_min=0)]
+        return [cut.within(from_hour, until_hour) for cut in self.days]
+
+    def columns(self, source: FromClause, cut: DayCut) -> list[ColumnElement[Any]]:
+        """Return the columns of a table, in the hours of a cut."""
+        return [self._column(source, name, cut) for name in self.by]
+
+    def _column(self, source: FromClause, name: str, cut: DayCut) -> ColumnElement[Any]:
+        if name == "day":
+            return ((source.c.hour * 60 + cut.ahead_min) // _MINUTES_A_DAY).label("day")
+        if self.labels is not None and name == self.by[-1]:
+            return case((source.c[name].in_(self.labels), source.c[name]), else_=None).label(name)
+        return source.c[name]
 
 
 async def _sum(
     tx: Transaction,
     table: Table,
-    by: Sequence[str],
-    summed: Iterable[ColumnElement[Any]],
-    cuts: Sequence[DayCut],
+    told: Told,
+    summed: Sequence[ColumnElement[Any]],
+    hours: tuple[int, int],
     *where: ColumnElement[bool],
 ) -> list[Row]:
-    """Return the sums of a table's rows per combination of columns, in the hours of each cut."""
+    """Return the sums of a table's rows of some hours per combination of columns."""
     found: list[Row] = []
-    for cut in cuts:
+    for cut in told.cuts(*hours):
         if cut.from_hour < cut.until_hour:
-            columns = _columns(table, by, cut)
-            hours = _between(table.c.hour, cut.from_hour, cut.until_hour)
-            groups = [column.element if isinstance(column, Label) else column for column in columns]
-            found += await tx.fetch_all(select(*columns, *summed).where(*where, hours).group_by(*groups))
+            columns = told.columns(table, cut)
+            within = _between(table.c.hour, cut.from_hour, cut.until_hour)
+            statement = select(*columns, *summed).where(*where, within)
+            found += await tx.fetch_all(_grouped(statement, len(columns)))
     return found
 
 
+def _grouped(statement: Select[Any], count: int) -> Select[Any]:
+    """Group by the first columns, by place: PostgreSQL does not see that two parameters are the same."""
+    return statement.group_by(*(literal_column(str(place + 1)) for place in range(count)))
+
+
 def _sums(source: FromClause) -> list[ColumnElement[Any]]:
-    return [func.sum(source.c[name]).label(name) for name in SUMMED]
-
-
-def _cuts(hours: tuple[int, int], days: Sequence[DayCut] | None, by: Sequence[str]) -> Sequence[DayCut]:
-    """Return the cuts of a stretch of hours; one where nothing is summed by day."""
-    if days is None:
-        assert "day" not in by
-        return [DayCut(from_hour=hours[0], until_hour=hours[1], ahead_min=0)]
-    return [cut.within(*hours) for cut in days]
+    # As large as what is summed: else PostgreSQL makes them numeric, which are slow to read.
+    return [cast(func.sum(source.c[name]), BigInteger).label(name) for name in SUMMED]
 
 
 async def sum_account_usage(
-    tx: Transaction,
-    account_id: str,
-    *,
-    from_hour: int,
-    until_hour: int,
-    by: Sequence[str],
-    days: Sequence[DayCut] | None = None,
+    tx: Transaction, account_id: str, *, from_hour: int, until_hour: int, told: Told
 ) -> Sequence[Row]:
-    """Return what an account used per combination of the columns ``by``; hours are hours since 1970 UTC.
+    """Return what an account used per combination of columns; hours are hours since 1970 UTC.
 
-    For ``day`` among them ``days`` says how days are cut; combinations with it may come twice.
+    A combination with a day may come twice.
     """
     own = usage_hours
-    cuts = _cuts((from_hour, until_hour), days, by)
-    return await _sum(tx, own, by, _sums(own), cuts, own.c.account_id == account_id)
+    return await _sum(tx, own, told, _sums(own), (from_hour, until_hour), own.c.account_id == account_id)
 
 
 async def sum_platform_usage(
-    tx: Transaction,
-    *,
-    from_hour: int,
-    until_hour: int,
-    by: Sequence[str],
-    days: Sequence[DayCut] | None = None,
+    tx: Transaction, *, from_hour: int, until_hour: int, told: Told
 ) -> Sequence[Row]:
     """Return what everybody used per combination of hour or day, group_id and model.
 
@@ -143,8 +152,8 @@ async def sum_platform_usage(
     folded = await _folded(tx, from_hour, until_hour)
     table = platform_usage_hours
     return [
-        *await _sum(tx, table, by, _sums(table), _cuts((from_hour, folded), days, by)),
-        *await _sum(tx, usage_hours, by, _sums(usage_hours), _cuts((folded, until_hour), days, by)),
+        *await _sum(tx, table, told, _sums(table), (from_hour, folded)),
+        *await _sum(tx, usage_hours, told, _sums(usage_hours), (folded, until_hour)),
     ]
 
 
@@ -170,10 +179,9 @@ async def sum_key_usage(
         *(select(*(table.c[name] for name in (*by, *SUMMED))).where(where) for table, where in parts)
     ).subquery("folds")
     columns = [folds.c[name] for name in by]
-    cuts = _cuts((folded, until_hour), None, by)
     return [
-        *await tx.fetch_all(select(*columns, *_sums(folds)).group_by(*columns)),
-        *await _sum(tx, usage_hours, by, _sums(usage_hours), cuts),
+        *await tx.fetch_all(_grouped(select(*columns, *_sums(folds)), len(columns))),
+        *await _sum(tx, usage_hours, Told(by=by), _sums(usage_hours), (folded, until_hour)),
     ]
 
 
@@ -183,29 +191,26 @@ async def _folded(tx: Transaction, from_hour: int, until_hour: int) -> int:
 
 
 async def sum_refused(
-    tx: Transaction,
-    *,
-    account_id: str | None,
-    from_hour: int,
-    until_hour: int,
-    by: Sequence[str],
-    days: Sequence[DayCut] | None = None,
+    tx: Transaction, *, account_id: str | None, from_hour: int, until_hour: int, told: Told
 ) -> Sequence[Row]:
     """Return how many calls of an account, or of everybody, were refused, per combination of hour or day,
     group_id and code, and the ``last_hour`` of each; combinations may come twice."""
     own, folds = refused_hours, platform_refused_hours
     if account_id is not None:
-        cuts = _cuts((from_hour, until_hour), days, by)
-        return await _sum(tx, own, by, _refused_sums(own), cuts, own.c.account_id == account_id)
+        hours = from_hour, until_hour
+        return await _sum(tx, own, told, _refused_sums(own), hours, own.c.account_id == account_id)
     folded = await _folded(tx, from_hour, until_hour)
     return [
-        *await _sum(tx, folds, by, _refused_sums(folds), _cuts((from_hour, folded), days, by)),
-        *await _sum(tx, own, by, _refused_sums(own), _cuts((folded, until_hour), days, by)),
+        *await _sum(tx, folds, told, _refused_sums(folds), (from_hour, folded)),
+        *await _sum(tx, own, told, _refused_sums(own), (folded, until_hour)),
     ]
 
 
 def _refused_sums(table: Table) -> list[ColumnElement[Any]]:
-    return [func.sum(table.c.calls).label("calls"), func.max(table.c.hour).label("last_hour")]
+    return [
+        cast(func.sum(table.c.calls), BigInteger).label("calls"),
+        func.max(table.c.hour).label("last_hour"),
+    ]
 
 
 async def list_key_names(tx: Transaction, key_ids: Sequence[str]) -> Mapping[str, str]:
