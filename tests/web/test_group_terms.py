@@ -33,7 +33,7 @@ def rows_of(page: httpx.Response) -> dict[str, list[str]]:
 async def models(services: Services, administrator: Actor) -> None:
     """Three models: in every group, not in Default, and one without output."""
     await offer(services, administrator, "gpt-4o-mini", input="0.15", cached_input="0.075", output="0.6")
-    await offer(services, administrator, "gpt-6-sol", input="2", output="10")
+    await offer(services, administrator, "gpt-6-sol", input="2", output="10", web_searches="10000")
     await offer(services, administrator, "text-embedding-3-small", input="0.02")
 
 
@@ -46,7 +46,11 @@ async def test_rates_are_list_price_times_the_group_s_multiplier(user_page: Clie
     ]
     assert default["gpt-6-sol"] == ["128k", "2.00 / 10.00", "Not available in Default", "VIP, Enterprise"]
     assert default["text-embedding-3-small"][1:6] == ["0.02", "1.0x", "0.02", "0.02", ""]
-    vip = rows_of(await user_page.get("/groups?group=vip"))
+    page = await user_page.get("/groups?group=vip")
+    assert "Web searches 9.00 per 1,000" in text_of(page), (
+        "what is counted one by one has no price per million"
+    )
+    vip = rows_of(page)
     assert vip["gpt-4o-mini"][2:6] == ["0.8x", "0.12", "0.06", "0.48"]
     assert vip["gpt-6-sol"][2:6] == ["0.9x", "1.80", "1.80", "9.00"]
     enterprise = rows_of(await user_page.get("/groups?group=enterprise"))

@@ -96,6 +96,11 @@ def format_rate(price: Nanocredits, multiplier_ppm: int) -> str:
     return _format_scaled(price * multiplier_ppm, places=15, places_min=0)
 
 
+def format_rate_per_thousand(price: Nanocredits, multiplier_ppm: int) -> str:
+    """Return the same for a thousand units, for what nobody uses a million of."""
+    return _format_scaled(price * multiplier_ppm, places=18, places_min=0)
+
+
 def ceil_div(dividend: int, divisor: int) -> int:
     """Return the quotient rounded up; both must be exact integers and the divisor positive."""
     assert divisor > 0

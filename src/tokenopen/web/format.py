@@ -4,7 +4,14 @@ import datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from tokenopen.core.money import PPM_ONE, Nanocredits, format_amount, format_multiplier, format_rate
+from tokenopen.core.money import (
+    PPM_ONE,
+    Nanocredits,
+    format_amount,
+    format_multiplier,
+    format_rate,
+    format_rate_per_thousand,
+)
 
 _SHORT_UNITS: Final = ((10**9, "B"), (10**6, "M"), (10**3, "k"))
 _MINUS: Final = "\N{MINUS SIGN}"
@@ -62,6 +69,11 @@ def credits_short(amount: Nanocredits) -> str:
 def rate(price: Nanocredits, multiplier_ppm: int = PPM_ONE) -> str:
     """Return credits per million units, list price x multiplier, to the last digit: ``0.12``, ``2.50``."""
     return _grouped(format_rate(price, multiplier_ppm), 2)
+
+
+def rate_per_thousand(price: Nanocredits, multiplier_ppm: int = PPM_ONE) -> str:
+    """Return credits per thousand units, list price x multiplier, to the last digit."""
+    return _grouped(format_rate_per_thousand(price, multiplier_ppm), 2)
 
 
 def multiplier(multiplier_ppm: int) -> str:

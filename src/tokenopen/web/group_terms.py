@@ -10,7 +10,8 @@ from tokenopen.control.group_terms import GroupChoice, GroupTerms, list_my_group
 from tokenopen.control.page import Page, PageRequest, cut_page
 from tokenopen.control.upgrade_request import list_my_upgrade_requests
 from tokenopen.core.catalog import Model, Prices
-from tokenopen.core.money import PPM_ONE
+from tokenopen.core.money import PPM_ONE, Nanocredits
+from tokenopen.core.usage import COUNTED_CLASSES
 from tokenopen.web import format as as_text
 from tokenopen.web.group_card import group_cards, is_by_agreement, list_models_compared, price_in_force
 from tokenopen.web.render import render
@@ -112,7 +113,9 @@ def _row(choice: GroupChoice, terms: GroupTerms, model: Model, text: Catalogue) 
     multiplier_ppm, _ = terms.multiplier_for(model.name)
     further = sorted(revision.named - {*_MAIN_CLASSES, "per_call"})
     rates = dict(revision.prices.per_million)
-    named = [(text(f"usage_class.{name}"), as_text.rate(rates[name], multiplier_ppm)) for name in further]
+    named = [
+        (text(f"usage_class.{name}"), _further(name, rates[name], multiplier_ppm, text)) for name in further
+    ]
     if revision.prices.per_call:
         named.append((text("usage_class.per_call"), as_text.rate(revision.prices.per_call, multiplier_ppm)))
     return ModelRow(
@@ -129,6 +132,12 @@ def _row(choice: GroupChoice, terms: GroupTerms, model: Model, text: Catalogue) 
         gives_output=bool(model.max_output_tokens),
         groups=[one.group.description.name for one in choice.groups if one.allows(model.name)],
     )
+
+
+def _further(name: str, price: Nanocredits, multiplier_ppm: int, text: Catalogue) -> str:
+    if name in COUNTED_CLASSES:
+        return text("group_terms.per_thousand", rate=as_text.rate_per_thousand(price, multiplier_ppm))
+    return as_text.rate(price, multiplier_ppm)
 
 
 def _multiplier(terms: GroupTerms, model: Model, multiplier_ppm: int) -> str:
