@@ -153,9 +153,10 @@ async def test_a_change_by_an_administrator_is_seen_by_the_next_batch(world: Wor
     assert isinstance(admitted, Admitted)
 
 
-async def test_what_somebody_writes_to_the_file_by_hand_is_seen(world: World, tmp_path: Path) -> None:
+async def test_what_somebody_writes_to_the_file_by_hand_is_seen(world: World, storage: SqliteStorage) -> None:
     await world.admit(world.admission(hold=100))
-    with closing(sqlite3.connect(tmp_path / "tokenopen.sqlite3")) as stranger, stranger:
+    ((_, _, path),) = storage._writer.execute("PRAGMA database_list")
+    with closing(sqlite3.connect(path)) as stranger, stranger:
         stranger.execute("UPDATE accounts SET balance = 150")
     (refused,) = await world.admit(world.admission(hold=100))
     assert isinstance(refused, InsufficientCredit)
