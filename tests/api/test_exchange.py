@@ -323,14 +323,34 @@ async def test_a_reply_that_nobody_reads_does_not_keep_its_connection(
 
 
 async def test_a_reply_that_is_read_slowly_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unread_reply, "READ_NOTHING_S", 0.2)
+    monkeypatch.setattr(unread_reply, "READ_NOTHING_S", 0.5)
     async with serving(replies(200, LONG_HEADERS, bytes(LONG)), keep_alive_s=1) as (reader, writer, _):
         writer.write(GET % b"long")
         await reader.readuntil(b"\r\n\r\n")
         for _ in range(8):
             # Longer in all than a caller may read nothing.
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
             assert await reader.readexactly(LONG // 8) == bytes(LONG // 8)
+
+
+async def test_a_stream_that_is_written_as_fast_as_it_is_read_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What waits is as much after a minute as before, yet all of it is new."""
+    monkeypatch.setattr(unread_reply, "READ_NOTHING_S", 0.5)
+    part = bytes(LONG // 16)
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": LONG_HEADERS})
+        for number in range(1, 17):
+            await send({"type": "http.response.body", "body": part, "more_body": number < 16})
+
+    async with serving(app) as (reader, writer, _):
+        writer.write(GET % b"long")
+        await reader.readuntil(b"\r\n\r\n")
+        for _ in range(16):
+            await asyncio.sleep(0.05)
+            assert await reader.readexactly(len(part)) == part
 
 
 async def test_a_cut_reply_ends_after_what_was_sent_of_it() -> None:

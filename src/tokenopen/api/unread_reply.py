@@ -23,18 +23,27 @@ class UnreadBoundedProtocol(HttpToolsProtocol):
         super().pause_writing()
         self._await_reading()
 
+    def resume_writing(self) -> None:
+        # Nearly all has been read, and what is written next begins to wait anew.
+        self._stop_waiting()
+        super().resume_writing()
+
     def close(self) -> None:
         """Close once what has been written is out, or once none of it has been read for a minute."""
         self.transport.close()
         self._await_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _stop_waiting(self) -> None:
         if self._unread_timer is not None:
             self._unread_timer.cancel()
             self._unread_timer = None
-        super().connection_lost(exc)
 
     def _await_reading(self) -> None:
+        # While it waits nothing is added, so what is unread only grows less.
         if self._unread_timer is None and (unread := self.transport.get_write_buffer_size()):
             self._unread_timer = self.loop.call_later(READ_NOTHING_S, self._abort_unread, unread)
 
