@@ -1,5 +1,8 @@
 """Charts: what is drawn is what the table says."""
 
+from collections.abc import Sequence
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,6 +42,28 @@ def test_a_taller_amount_has_a_taller_bar_and_the_top_line_is_above_all() -> Non
     assert chart.grid[0].text == "0"
     assert chart.grid[-1].text == "40"
     assert min(bar.y for bar in chart.bars) > chart.grid[-1].y
+
+
+@pytest.mark.parametrize(
+    ("tallest", "lines"),
+    [
+        (1, ["0", "1", "2", "3"]),
+        (37, ["0", "10", "20", "30", "40"]),
+        (108, ["0", "25", "50", "75", "100", "125"]),
+        (15, ["0", "5", "10", "15"]),
+        (1_000, ["0", "250", "500", "750", "1,000"]),
+    ],
+)
+def test_lines_stand_at_what_people_count_by(tallest: int, lines: Sequence[str]) -> None:
+    assert [line.text for line in _chart([[tallest]]).grid] == lines
+
+
+@given(st.integers(min_value=1, max_value=10**18))
+def test_at_least_half_of_the_room_is_used(tallest: int) -> None:
+    chart = _chart([[tallest]])
+    assert chart.top >= tallest
+    assert tallest < 3 or chart.top <= tallest * 2
+    assert chart.top % (len(chart.grid) - 1) == 0
 
 
 def test_a_chart_of_nothing_says_so() -> None:

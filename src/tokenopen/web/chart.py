@@ -12,7 +12,7 @@ HEIGHT: Final = 240
 LEFT: Final = 56
 _BOTTOM: Final = 24
 _TOP: Final = 12
-_GRID_LINES: Final = 4
+_GRID_LINES: Final = (3, 4, 5)
 _LABELS_MAX: Final = 8
 _GAP: Final = 3
 
@@ -107,14 +107,16 @@ class Chart:
         ]
 
 
-def _round_up(amount: int) -> int:
-    """Return the next amount that people count by: 1, 2, 2.5 or 5 times a power of ten, times four."""
-    power = 1
-    while True:
-        for step in (4, 8, 10, 20):
-            if step * power >= amount:
-                return step * power
-        power *= 10
+def _scale(amount: int) -> tuple[int, int]:
+    """Return the top of a scale for amounts up to one, and how many steps lead there.
+
+    Steps are what people count by, 1, 2, 2.5 or 5 times a power of ten; as little room is left above as that
+    allows.
+    """
+    power = 10 ** max(0, len(str(amount)) - 3)
+    steps = [step * power for step in (1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500)]
+    tops = [(step * lines, lines) for step in steps for lines in _GRID_LINES if step * lines >= amount]
+    return min(tops, key=lambda top: (top[0], abs(top[1] - 4)))
 
 
 def draw_chart(
@@ -131,7 +133,7 @@ def draw_chart(
     """
     assert all(len(one.amounts) == len(heads) for one in series), "one amount per column"
     tallest = max((sum(one.amounts[at] for one in series) for at in range(len(heads))), default=0)
-    top = _round_up(max(tallest, _GRID_LINES))
+    top, lines = _scale(max(tallest, 1))
     room = HEIGHT - _BOTTOM - _TOP
     columns = [
         Column(
@@ -149,8 +151,8 @@ def draw_chart(
         columns=columns,
         bars=_bars(len(heads), series, top=top, room=room),
         grid=[
-            GridLine(y=_TOP + room - room * line // _GRID_LINES, text=amount_text(top * line // _GRID_LINES))
-            for line in range(_GRID_LINES + 1)
+            GridLine(y=_TOP + room - room * line // lines, text=amount_text(top * line // lines))
+            for line in range(lines + 1)
         ],
         labels=[
             Label(x=_left_of(at, len(heads)) + _width(len(heads)) // 2, text=head.text)

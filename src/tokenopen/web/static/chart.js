@@ -66,7 +66,7 @@ function draw(figure) {
         },
         values: (_, splits) => splits.map((index) => data.labels[index]) },
       { stroke: muted, grid, ticks: { show: false }, size: Math.max(56, 56 * unit),
-        splits: () => [0, 1, 2, 3, 4].map((step) => (figure.scaleTop * step) / 4),
+        splits: () => drawn.map((_, step) => (figure.scaleTop * step) / (drawn.length - 1)),
         values: () => drawn },
     ],
   };
