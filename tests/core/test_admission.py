@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.core.samples import account_book, admission_of, books_of, facts_of, key_book, quote_of
-from tokenopen.core.admission import Admission, Admitted, Books, Stale, Touched, decide_admission
+from tokenopen.core.admission import Admission, Admitted, Books, Lapsed, Stale, Touched, decide_admission
 from tokenopen.core.errors import InsufficientCredit, KeyCreditLimitReached, Refusal, RpmExceeded, TpdExceeded
 from tokenopen.core.ledger import AccountBook, KeyBook
 from tokenopen.core.money import parse_amount
@@ -65,6 +65,20 @@ def test_whether_terms_are_stale_is_judged_by_the_newest_time_on_the_row() -> No
     assert isinstance(admit(books, stale), Stale)
     answer = admitted(books, replace(stale, valid_until_ms=NOON_MS + 11))
     assert answer.admitted_at_ms == NOON_MS + 10
+
+
+def test_a_worker_admits_until_its_lease_lapses_by_the_databases_time_and_not_without_one() -> None:
+    admission = admission_of(facts_of(), quote_of(1))
+    lease = {admission.worker_id: NOON_MS}
+    for now_ms, leases, may in (
+        (NOON_MS - 1, lease, True),
+        (NOON_MS, lease, False),
+        (NOON_MS - 1, {}, False),
+    ):
+        # Whose time may be ahead of the database's.
+        books = books_of(now_ms, account_book(balance=5, newest_ms=NOON_MS + 10))
+        books.admits_until_ms = leases
+        assert isinstance(admit(books, admission), Admitted if may else Lapsed)
 
 
 @pytest.mark.parametrize("facts", [facts_of(account_id="acc_gone"), facts_of(key_id="key_gone")])
