@@ -13,7 +13,8 @@ from tokenopen.jobs.usage_fold import compare_day, fold_usage
 from tokenopen.ports.storage import Storage
 from tokenopen.storage.refused_call import add_refused_hour
 from tokenopen.storage.schema import key_usage_weeks, usage_hours
-from tokenopen.storage.usage import SUMMED, Told, sum_key_usage, sum_platform_usage, sum_refused
+from tokenopen.storage.schema_rollup import SUMMED
+from tokenopen.storage.usage import Told, sum_key_usage, sum_platform_usage, sum_refused
 from tokenopen.storage.usage_fold import (
     DAYS_A_WEEK,
     HOURS_A_DAY,

@@ -19,6 +19,7 @@ from tokenopen.ports.storage import Transaction
 from tokenopen.storage import usage as statements
 from tokenopen.storage.ledger import find_account_id
 from tokenopen.storage.platform import load_platform
+from tokenopen.storage.schema_rollup import SUMMED
 from tokenopen.storage.usage import DayCut, Told
 from tokenopen.storage.usage_fold import HOURS_A_DAY
 
@@ -139,7 +140,7 @@ async def sum_usage(
     hours = _refuse_odd(account_id, wanted, period.hours(tx.now_ms))
     zone = (await load_platform(tx)).zone
     sums = await _sums(tx, account_id, wanted, hours, zone)
-    total = [sum(column) for column in zip(*sums.values(), strict=True)] or [0] * len(statements.SUMMED)
+    total = [sum(column) for column in zip(*sums.values(), strict=True)] or [0] * len(SUMMED)
     names = await _names(tx, wanted.group_by, [label for _, label in sums if label is not None])
     return UsageReport(
         from_ms=hours[0] * HOUR_MS,
@@ -255,7 +256,7 @@ def _add_up(rows: Sequence[statements.Row], wanted: UsageWanted, shown: Collecti
     for row in rows:
         label = row[column] if column is not None and row[column] in shown else None
         key = time_of_row(row, wanted.step), label
-        values = [row[name] for name in statements.SUMMED]
+        values = [row[name] for name in SUMMED]
         so_far = sums.get(key)
         sums[key] = values if so_far is None else [*map(add, so_far, values)]
     return sums

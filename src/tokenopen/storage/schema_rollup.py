@@ -1,8 +1,19 @@
 """Schema of what is summed: what charts are drawn from, and what retention leaves of dropped calls."""
 
+from typing import Final
+
 from sqlalchemy import BigInteger, Column, Index, Integer, Table
 
 from tokenopen.storage.schema_base import Text, metadata
+
+# What is summed of usage, in every rollup of it.
+SUMMED: Final = ("calls", "input_units", "output_units", "charge", "absorbed")
+
+
+def _summed() -> list[Column[int]]:
+    """Return the columns of the sums; each table needs its own."""
+    return [Column(name, BigInteger, nullable=False) for name in SUMMED]
+
 
 # Rollups: what charts are drawn from, written in the settling transaction.
 usage_hours = Table(
@@ -13,11 +24,7 @@ usage_hours = Table(
     Column("key_id", Text, primary_key=True),
     Column("group_id", Text, primary_key=True),
     Column("model", Text, primary_key=True),
-    Column("calls", BigInteger, nullable=False),
-    Column("input_units", BigInteger, nullable=False),
-    Column("output_units", BigInteger, nullable=False),
-    Column("charge", BigInteger, nullable=False),
-    Column("absorbed", BigInteger, nullable=False),
+    *_summed(),
     Index(None, "hour"),
     sqlite_with_rowid=False,
 )
@@ -42,11 +49,7 @@ platform_usage_hours = Table(
     Column("hour", Integer, primary_key=True, autoincrement=False),
     Column("group_id", Text, primary_key=True),
     Column("model", Text, primary_key=True),
-    Column("calls", BigInteger, nullable=False),
-    Column("input_units", BigInteger, nullable=False),
-    Column("output_units", BigInteger, nullable=False),
-    Column("charge", BigInteger, nullable=False),
-    Column("absorbed", BigInteger, nullable=False),
+    *_summed(),
     sqlite_with_rowid=False,
 )
 
@@ -57,11 +60,7 @@ key_usage_days = Table(
     Column("day", Integer, primary_key=True, autoincrement=False),
     Column("account_id", Text, primary_key=True),
     Column("key_id", Text, primary_key=True),
-    Column("calls", BigInteger, nullable=False),
-    Column("input_units", BigInteger, nullable=False),
-    Column("output_units", BigInteger, nullable=False),
-    Column("charge", BigInteger, nullable=False),
-    Column("absorbed", BigInteger, nullable=False),
+    *_summed(),
     sqlite_with_rowid=False,
 )
 
@@ -72,11 +71,7 @@ key_usage_weeks = Table(
     Column("week", Integer, primary_key=True, autoincrement=False),
     Column("account_id", Text, primary_key=True),
     Column("key_id", Text, primary_key=True),
-    Column("calls", BigInteger, nullable=False),
-    Column("input_units", BigInteger, nullable=False),
-    Column("output_units", BigInteger, nullable=False),
-    Column("charge", BigInteger, nullable=False),
-    Column("absorbed", BigInteger, nullable=False),
+    *_summed(),
     sqlite_with_rowid=False,
 )
 

@@ -37,6 +37,7 @@ from tokenopen.storage.schema import (
     usage_hours,
     users,
 )
+from tokenopen.storage.schema_rollup import SUMMED
 from tokenopen.storage.usage_fold import (
     DAYS_A_WEEK,
     HOURS_A_DAY,
@@ -46,7 +47,6 @@ from tokenopen.storage.usage_fold import (
 
 Row = Mapping[str, Any]
 
-SUMMED: Final = ("calls", "input_units", "output_units", "charge", "absorbed")
 _MINUTES_A_DAY: Final = 24 * 60
 
 

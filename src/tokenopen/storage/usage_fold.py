@@ -22,6 +22,7 @@ from tokenopen.storage.schema import (
     usage_hours,
     versions,
 )
+from tokenopen.storage.schema_rollup import SUMMED
 
 Row = Mapping[str, Any]
 
@@ -29,8 +30,8 @@ HOURS_A_DAY: Final = 24
 DAYS_A_WEEK: Final = 7
 FOLDED_UNTIL: Final = "usage_folded_until"
 FOLDED_WEEKS_UNTIL: Final = "usage_weeks_folded_until"
-_SUMS: Final = "SUM(calls), SUM(input_units), SUM(output_units), SUM(charge), SUM(absorbed)"
-_NAMES: Final = "calls, input_units, output_units, charge, absorbed"
+_SUMS: Final = ", ".join(f"SUM({name})" for name in SUMMED)
+_NAMES: Final = ", ".join(SUMMED)
 
 # Both engines take these as they stand.
 _FOLD_USAGE: Final = text(f"""
