@@ -57,8 +57,8 @@ def check_page(window: Window, axe: str) -> Iterator[str]:
         yield f"layout shift {shift:.3f} of {page.evaluate('window.shifted')}"
     yield from find_violations(page, axe)
     page.set_viewport_size(PHONE)  # type: ignore[arg-type]
-    if window.overflow_px() > 0:
-        yield f"at 360 px the page scrolls sideways by {window.overflow_px()} px"
+    if (overflow_px := window.overflow_px()) > 0:
+        yield f"at 360 px the page scrolls sideways by {overflow_px} px"
     page.set_viewport_size(DESKTOP)  # type: ignore[arg-type]
     if page.locator("h1").count() != 1:
         yield f"{page.locator('h1').count()} headings of the first level"

@@ -74,7 +74,16 @@ class Window:
         return self.page
 
     def overflow_px(self) -> int:
-        """How far the page can be scrolled sideways."""
+        """How far the page can be scrolled sideways once it has had a second to fit, as charts do later."""
+        overflow_px = self._overflow_px()
+        for _ in range(20):
+            if overflow_px <= 0:
+                break
+            self.page.wait_for_timeout(50)
+            overflow_px = self._overflow_px()
+        return overflow_px
+
+    def _overflow_px(self) -> int:
         return int(
             self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         )
