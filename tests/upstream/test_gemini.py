@@ -270,6 +270,15 @@ def test_cached_units_are_inside_the_prompt_and_thoughts_and_tools_on_top() -> N
     ) == {"input": 47, "cached_input": 60, "output": 20, "reasoning": 5}
 
 
+def test_thoughts_are_inside_the_reply_where_the_total_says_so() -> None:
+    """As previews of 2.5 have reported them; the same numbers with a larger total are thoughts on top."""
+    report = {"promptTokenCount": 100, "candidatesTokenCount": 50, "thoughtsTokenCount": 20}
+    assert units_of(**report, totalTokenCount=150) == {"input": 100, "output": 30, "reasoning": 20}
+    assert units_of(**report, totalTokenCount=170) == {"input": 100, "output": 50, "reasoning": 20}
+    with_image = report | {"candidatesTokensDetails": detail(TEXT=20, IMAGE=30), "totalTokenCount": 150}
+    assert units_of(**with_image) == {"input": 100, "reasoning": 20, "image_output": 30}
+
+
 def test_each_modality_is_a_class_of_its_own() -> None:
     assert units_of(
         promptTokenCount=100,
@@ -318,6 +327,14 @@ def test_a_report_without_its_numbers_is_none(report: dict[str, Any]) -> None:
         {"promptTokenCount": 5, "totalTokenCount": 6},
         {"promptTokenCount": 5, "candidatesTokenCount": 2, "totalTokenCount": 6},
         {"promptTokenCount": 5, "thoughtsTokenCount": 2, "totalTokenCount": 5},
+        {"promptTokenCount": 5, "candidatesTokenCount": 3, "thoughtsTokenCount": 4, "totalTokenCount": 8},
+        {
+            "promptTokenCount": 5,
+            "candidatesTokenCount": 3,
+            "candidatesTokensDetails": detail(IMAGE=2),
+            "thoughtsTokenCount": 2,
+            "totalTokenCount": 8,
+        },
         {"totalTokenCount": 5},
         {"promptTokenCount": -1},
         {"promptTokenCount": 1.5},

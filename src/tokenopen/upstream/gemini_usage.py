@@ -4,7 +4,7 @@ promptTokenCount         all input that was sent: what was read from a cache is 
 cachedContentTokenCount  of it, what was read from a cache
 toolUsePromptTokenCount  on top of it: what tools of the provider's own have added to the input
 candidatesTokenCount     the replies, without what was thought
-thoughtsTokenCount       on top of it
+thoughtsTokenCount       on top of it; inside, where the total says so (previews of 2.5)
 totalTokenCount          the sum of what is charged, or the report cannot be true
 
 Each has details by modality, which tell sound, images and video apart from text; they may leave some out.
@@ -87,9 +87,14 @@ def usage_from_gemini_report(report: GeminiReport) -> Usage | None:
     thoughts = report.thoughts_token_count or 0
     if cached.total > prompt.total:
         raise ImpossibleUsage(f"{cached.total} units cached, of {prompt.total} of input")
-    total = prompt.total + added.total + reply.total + thoughts
-    if report.total_token_count not in (None, total):
-        raise ImpossibleUsage(f"a total of {report.total_token_count} units, whose parts are {total}")
+    spoken = reply.total - reply.audio - reply.image
+    total = prompt.total + added.total + reply.total
+    if thoughts <= spoken and report.total_token_count == total:
+        spoken -= thoughts
+    elif report.total_token_count not in (None, total + thoughts):
+        raise ImpossibleUsage(
+            f"a total of {report.total_token_count} units, whose parts are {total + thoughts}"
+        )
     # Where nothing says what was cached, it is sound only as far as it cannot be anything else.
     cached_audio = cached.audio or max(0, cached.total - (prompt.total - prompt.audio))
     # Details may leave some units out, so what is fresh of each kind is at most what is fresh.
@@ -104,7 +109,7 @@ def usage_from_gemini_report(report: GeminiReport) -> Usage | None:
         audio_input=audio + added.audio,
         image_input=image + added.image,
         video_input=video + added.video,
-        output=reply.total - reply.audio - reply.image,
+        output=spoken,
         audio_output=reply.audio,
         image_output=reply.image,
         reasoning=thoughts,
