@@ -82,6 +82,17 @@ def test_tools_that_the_provider_runs_are_refused_inside_others(kind: str) -> No
         assert refusal_of(input=[{"type": item, "tools": [tool]}]).facts["param"] == "input"
 
 
+def test_what_a_server_has_listed_may_be_sent_again_and_names_no_tool_of_the_providers() -> None:
+    """Callers whose replies are not stored send every item along; what an MCP server lists has no type."""
+    listed = {"name": "ask", "input_schema": {"type": "object"}, "annotations": None}
+    item = {"type": "mcp_list_tools", "id": "mcpl_1", "server_label": "docs", "tools": [listed]}
+    request = read(input=[item, {"type": "mcp_call", "id": "mcp_1", "arguments": "{}", "output": "yes"}])
+    assert (request.item_ids, request.attachments) == (["mcpl_1", "mcp_1"], 0)
+    for tool in ({"type": "web_search"}, {"type": "function"}, {"name": "ask"}, {"tools": [listed]}):
+        assert refusal_of(input=[item | {"tools": [listed, tool]}]).facts["param"] == "input"
+    assert refusal_of(input=[item | {"type": "additional_tools"}]).facts["param"] == "input"
+
+
 SEARCHES = ["web_search", "web_search_2025_08_26", "web_search_preview", "web_search_preview_2025_03_11"]
 
 

@@ -127,6 +127,9 @@ CHAT_TOOLS: Final = OfferedTools(
     hosted={"openrouter:web_search": WEB_SEARCHES},
 )
 
+# What MCP servers list has no type, and is called by the model through its server.
+MCP_LIST: Final = OfferedTools(types=frozenset(), untyped_member="input_schema")
+
 
 def refuse_options(
     fields: JsonObject, tools: OfferedTools = CHAT_TOOLS, *, allowed: Collection[str] = ()

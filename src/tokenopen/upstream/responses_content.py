@@ -9,7 +9,7 @@ import msgspec
 from tokenopen.core.errors import InvalidRequest
 from tokenopen.upstream.content import REFERENCES_MAX, Measure, base64_bytes, data_url_bytes, utf8_length
 from tokenopen.upstream.json_body import JsonObject
-from tokenopen.upstream.refused_option import OfferedTools, read_tools
+from tokenopen.upstream.refused_option import MCP_LIST, OfferedTools, read_tools
 
 # Items that hold all that they stand for, so their ids are only names. What any other item with an id stands
 # for may be looked up by the provider.
@@ -42,10 +42,15 @@ _PLAIN_ITEMS: Final = frozenset(
         "tool_search_call",
         "tool_search_output",
         "additional_tools",
+        "mcp_list_tools",
+        "mcp_call",
+        "mcp_approval_request",
         "mcp_approval_response",
     }
 )
 _OUTPUT: Final = "_output"
+# What an MCP server has listed in an earlier reply.
+_LISTED: Final = "mcp_list_tools"
 
 
 @dataclass(slots=True)
@@ -86,7 +91,8 @@ def measure_input(fields: JsonObject, tools: OfferedTools) -> InputMeasure:
         if isinstance(given, str):
             measure.text_bytes += utf8_length(given)
         for item in given or () if not isinstance(given, str) else ():
-            read_tools(bytes(item.tools), tools, field_name=name, allow_hosted=False)
+            offered = MCP_LIST if item.type == _LISTED else tools
+            read_tools(bytes(item.tools), offered, field_name=name, allow_hosted=False)
             _add_item(measure, item)
     return measure
 
