@@ -27,6 +27,12 @@ def test_betas_that_change_no_price_pass() -> None:
     assert read_messages_headers({b"anthropic-beta": given}) == ([VERSION, (b"anthropic-beta", sent)], None)
 
 
+@pytest.mark.parametrize("beta", ["tools-2024-04-04", "tools-2024-05-16", "messages-2023-12-15"])
+def test_betas_of_what_has_long_been_general_pass(beta: str) -> None:
+    sent = (b"anthropic-beta", beta.encode())
+    assert read_messages_headers({b"anthropic-beta": beta.encode()}).headers == [VERSION, sent]
+
+
 @pytest.mark.parametrize(
     "beta",
     ["code-execution-2025-08-25", "mcp-client-2025-11-20", "web-fetch-2025-09-10", "skills-2025-10-02"],
