@@ -175,6 +175,26 @@ def test_a_reply_that_the_callers_api_has_nothing_like_is_not_translated(spoken:
         reply_of(spoken, body)
 
 
+@pytest.mark.parametrize(
+    ("rejection", "said"),
+    [
+        ({"object": "error", "message": "Too long.", "code": 400}, "Too long."),
+        ({"message": "No such model.", "request_id": "r"}, "No such model."),
+        ({"detail": "Not so."}, "Not so."),
+        ({"error": "Too long."}, "Too long."),
+        (
+            {"object": "error", "message": {"detail": [{"loc": ["body", "stop"], "msg": "No list."}]}},
+            '{"detail":[{"loc":["body","stop"],"msg":"No list."}]}',
+        ),
+        ({"detail": [{"loc": ["body"], "msg": "No."}]}, '[{"loc":["body"],"msg":"No."}]'),
+    ],
+)
+def test_words_of_a_refusal_are_found_where_providers_of_chat_have_them(rejection: Any, said: str) -> None:
+    """Mistral and vLLM say them at the top, some of FastAPI's make as a list of what is wrong."""
+    error = json.loads(BY_SPOKEN["messages"].write_rejection(422, json.dumps(rejection).encode()))["error"]
+    assert error == {"type": "invalid_request_error", "message": said}
+
+
 def test_errors_are_told_in_the_callers_shape() -> None:
     theirs = b'{"type":"error","error":{"type":"overloaded_error","message":"Busy."}}'
     ours = {"error": {"message": "Busy.", "type": "overloaded_error", "param": None, "code": None}}

@@ -11,6 +11,7 @@ from tokenopen.upstream.json_body import JsonObject
 from tokenopen.upstream.surface import CallRequest
 from tokenopen.upstream.surfaces.messages import MessagesSurface
 from tokenopen.upstream.translation.members import Carrier, Members
+from tokenopen.upstream.translation.reply_schema import carry_response_format
 from tokenopen.upstream.translation.translation import Carried
 
 _MESSAGES: Final = MessagesSurface()
@@ -22,13 +23,13 @@ _NEUTRAL: Final[Mapping[str, Sequence[Any]]] = {
     "top_logprobs": (0,),
     "store": (False,),
     "modalities": (["text"],),
-    "response_format": ({"type": "text"},),
 }
 # Where a prefix that was cached is looked for, and for how long it is kept: nothing of the reply.
 _HINTS: Final = ("prompt_cache_key", "prompt_cache_retention")
 # What replies that were translated tell of a model's thinking; this API does not take it back.
 _THOUGHTS: Final = ("reasoning_content", "reasoning", "reasoning_details")
-_TOOL_CHOICES: Final = {"auto": "auto", "none": "none", "required": "any"}
+# The last word is Mistral's.
+_TOOL_CHOICES: Final = {"auto": "auto", "none": "none", "required": "any", "any": "any"}
 _DATA_URL: Final = re.compile(r"data:(image/(?:jpeg|png|gif|webp));base64,", re.IGNORECASE)
 _NO_PARAMETERS: Final = {"type": "object", "properties": {}}
 _BLOCK_MEMBERS: Final = ("cache_control",)
@@ -45,6 +46,7 @@ def carry_chat_request(asked: CallRequest) -> Carried:
     _carry_messages(carrier, given.take("messages"), body)
     _carry_options(given, body)
     _carry_tools(carrier, given, body)
+    carry_response_format(given, body)
     given.take_hint(*_HINTS)
     if given.take("web_search_options") is not None:
         # Also empty it asks for a search.
@@ -239,6 +241,8 @@ def _arguments(function: Members) -> Any:
 
 def _tool_blocks(carrier: Carrier, message: Members, path: str) -> list[Block]:
     content = _text_blocks(carrier, message.take("content"), f"{path}.content")
+    # The call that is answered names its function.
+    message.take_hint("name")
     block = {"type": "tool_result", "tool_use_id": message.take_text("tool_call_id")}
     return [_closed(message, {**block, "content": _content(content)})]
 

@@ -71,6 +71,9 @@ class _Reply(msgspec.Struct, gc=False):
     id: str | None = None
     model: str | None = None
     error: _Error | str | None = None
+    # Where others say why they refuse: Mistral and vLLM, and what FastAPI finds wrong.
+    message: Any = None
+    detail: Any = None
 
 
 _decoder: Final = msgspec.json.Decoder(_Reply)
@@ -127,7 +130,8 @@ def write_messages_reply(body: bytes, usage: Usage | None, created_s: int) -> by
 def write_messages_rejection(status: int, body: bytes) -> bytes:
     """As Translation's ``write_rejection``."""
     try:
-        message = _message_of(_decode(body).error)
+        reply = _decode(body)
+        message = _message_of(reply.error) or _words_of(reply.message) or _words_of(reply.detail)
     except Untranslatable:
         message = ""
     return msgspec.json.encode(_messages_error(status, message))
@@ -143,6 +147,10 @@ def _messages_error(status: int, message: str) -> dict[str, Any]:
 
 def _message_of(error: _Error | str | None) -> str:
     return error if isinstance(error, str) else "" if error is None else error.message
+
+
+def _words_of(said: Any) -> str:
+    return said if isinstance(said, str) else msgspec.json.encode(said).decode() if said else ""
 
 
 def _decode(body: bytes) -> _Reply:

@@ -11,6 +11,7 @@ from tokenopen.upstream.messages_header import BETA
 from tokenopen.upstream.surface import CallRequest
 from tokenopen.upstream.surfaces.chat import ChatSurface
 from tokenopen.upstream.translation.members import Carrier, Members
+from tokenopen.upstream.translation.reply_schema import carry_output_format
 from tokenopen.upstream.translation.translation import Carried
 
 _CHAT: Final = ChatSurface()
@@ -41,6 +42,7 @@ def carry_messages_request(asked: CallRequest) -> Carried:
     body["messages"] = messages
     _carry_options(carrier, given, body)
     _carry_tools(carrier, given, body)
+    carry_output_format(given, body)
     given.take_hint(_HINT)
     given.close(_NEUTRAL)
     if any(name == BETA for name, _ in asked.headers):
