@@ -73,7 +73,7 @@ def test_the_cap_goes_into_the_only_field_that_there_is() -> None:
 
 def test_a_reply_is_metered_or_estimated() -> None:
     report = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
-    reply = {"choices": [{"text": "y" * 12}, {"text": "z" * 6}]}
+    reply = {"choices": [{"text": "y" * 14}, {"text": "z" * 7}]}
     whole = json.dumps(reply | {"usage": report}).encode()
     assert COMPLETIONS.read_reply(whole, convention=OPENAI) == Usage({"input": 3, "output": 4})
     request = read(prompt="x" * 60)

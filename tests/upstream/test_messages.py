@@ -350,7 +350,7 @@ def test_a_report_without_its_numbers_is_none(report: Any) -> None:
 
 def test_a_reply_without_a_report_is_estimated_by_what_it_holds() -> None:
     request = read(messages=[{"role": "user", "content": "x" * 60}])
-    reply = {"content": [{"type": "thinking", "thinking": "y" * 12}, {"type": "text", "text": "z" * 6}, 5]}
+    reply = {"content": [{"type": "thinking", "thinking": "y" * 14}, {"type": "text", "text": "z" * 7}, 5]}
     estimate = MESSAGES.estimate_reply(request, json.dumps(reply).encode())
     assert (dict(estimate), estimate.source) == ({"input": 10, "output": 3}, "estimated")
     for nothing in (b"<html>", b"[]", b'{"type":"error","error":{}}', b'{"content":[]}'):

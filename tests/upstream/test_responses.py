@@ -362,7 +362,7 @@ def test_a_report_without_its_numbers_is_none(report: Any) -> None:
 
 def test_a_reply_without_a_report_is_estimated_by_what_it_holds() -> None:
     request = read(input="x" * 60)
-    message = {"type": "message", "content": [{"type": "output_text", "text": "y" * 12}, 5]}
+    message = {"type": "message", "content": [{"type": "output_text", "text": "y" * 14}, 5]}
     reply = {"output": [{"type": "reasoning", "content": None}, message]}
     estimate = RESPONSES.estimate_reply(request, json.dumps(reply).encode())
     assert (dict(estimate), estimate.source) == ({"input": 10, "output": 2}, "estimated")

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from tokenopen.core.errors import InvalidRequest
-from tokenopen.core.estimate import TEXT_BYTES_PER_UNIT, estimated_usage
+from tokenopen.core.estimate import WRITTEN_BYTES_PER_UNIT, estimated_usage
 from tokenopen.core.usage import Usage, usage_of
 from tokenopen.upstream.content import utf8_length
 from tokenopen.upstream.dialect import GEMINI
@@ -108,7 +108,7 @@ class GeminiSurface:
         if not isinstance(candidates, list) or not candidates:
             return usage_of(source="estimated")
         written = sum(map(_written_bytes, candidates))
-        least = estimated_usage(text_bytes=request.text_bytes, output_units=written // TEXT_BYTES_PER_UNIT)
+        least = estimated_usage(text_bytes=request.text_bytes, output_units=written // WRITTEN_BYTES_PER_UNIT)
         return with_units(least, _searches_in(body))
 
     def estimate_stream(self, request: CallRequest, *, content_events: int) -> Usage:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tokenopen.core.estimate import TEXT_BYTES_PER_UNIT, estimated_usage
+from tokenopen.core.estimate import WRITTEN_BYTES_PER_UNIT, estimated_usage
 from tokenopen.core.usage import Usage, usage_of
 from tokenopen.upstream.content import utf8_length
 from tokenopen.upstream.dialect import ANTHROPIC
@@ -147,7 +147,7 @@ class MessagesSurface:
         if not content:
             return usage_of(source="estimated")
         written = sum(map(_written_bytes, content))
-        least = estimated_usage(text_bytes=request.text_bytes, output_units=written // TEXT_BYTES_PER_UNIT)
+        least = estimated_usage(text_bytes=request.text_bytes, output_units=written // WRITTEN_BYTES_PER_UNIT)
         counted = {
             WEB_SEARCHES: sum(map(is_search_result, content)),
             CONTAINERS: len(container_id_of(reply.container)) or int(any(map(is_run_result, content))),

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tokenopen.core.estimate import TEXT_BYTES_PER_UNIT, estimated_usage
+from tokenopen.core.estimate import WRITTEN_BYTES_PER_UNIT, estimated_usage
 from tokenopen.core.usage import Usage, usage_of
 from tokenopen.upstream.content import utf8_length
 from tokenopen.upstream.json_body import JsonObject, KnownNames, read_object
@@ -105,7 +105,7 @@ def estimate_openai_reply(request: CallRequest, body: bytes) -> Usage:
     if not choices:
         return usage_of(source="estimated")
     written = sum(map(_written_bytes, choices))
-    return estimated_usage(text_bytes=request.text_bytes, output_units=written // TEXT_BYTES_PER_UNIT)
+    return estimated_usage(text_bytes=request.text_bytes, output_units=written // WRITTEN_BYTES_PER_UNIT)
 
 
 def find_audio_ids(body: bytes) -> Sequence[str]:

@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from tokenopen.core.errors import InvalidRequest
-from tokenopen.core.estimate import TEXT_BYTES_PER_UNIT, estimated_usage
+from tokenopen.core.estimate import WRITTEN_BYTES_PER_UNIT, estimated_usage
 from tokenopen.core.usage import Usage, usage_of
 from tokenopen.upstream.content import utf8_length
 from tokenopen.upstream.dialect import OPENAI_RESPONSES
@@ -168,7 +168,7 @@ class ResponsesSurface:
         if not output:
             return usage_of(source="estimated")
         written = sum(_text_length(part) for item in output for part in _parts(item.content))
-        least = estimated_usage(text_bytes=request.text_bytes, output_units=written // TEXT_BYTES_PER_UNIT)
+        least = estimated_usage(text_bytes=request.text_bytes, output_units=written // WRITTEN_BYTES_PER_UNIT)
         return with_units(least, _units_in(body, least))
 
     def estimate_stream(self, request: CallRequest, *, content_events: int) -> Usage:
