@@ -16,6 +16,7 @@ from tokenopen.ports.upstream import ReplyBroken
 RESPONSES = "/v1/responses"
 MESSAGES = "/v1/messages"
 COUNT = "/v1/messages/count_tokens"
+COUNT_INPUT = "/v1/responses/input_tokens"
 USAGE = {"input_tokens": 100, "output_tokens": 7, "total_tokens": 107}
 CHARGE = 100 * 150 + 7 * 600
 
@@ -92,6 +93,20 @@ async def test_counting_tokens_holds_and_costs_nothing_however_little_credit_the
     assert caller.headers["x-tokenopen-charge"] == "0"
     row = await world.call_row(caller)
     assert (row["state"], row["hold"], row["charge"], row["end_reason"]) == ("voided", 0, 0, "completed")
+    assert await world.charges() == []
+    await world.assert_sound()
+
+
+async def test_counting_the_input_of_a_response_is_free_and_knows_whose_responses_are_whose(
+    world: World,
+) -> None:
+    asked = {"model": MODEL, "input": "x"}
+    world.upstream.will(Script(body=[b'{"object":"response.input_tokens","input_tokens":12}']))
+    caller = await world.call(asked, path=COUNT_INPUT)
+    assert (caller.status, caller.headers["x-tokenopen-charge"]) == (200, "0")
+    assert world.upstream.requests[0].url.endswith("/v1/responses/input_tokens")
+    anothers = await world.call(asked | {"previous_response_id": "resp_9"}, path=COUNT_INPUT)
+    refusal(anothers, 404, "not_found")
     assert await world.charges() == []
     await world.assert_sound()
 

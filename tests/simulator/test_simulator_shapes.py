@@ -238,6 +238,13 @@ def test_a_response_has_the_shape_of_openais(client: Any) -> None:
     assert (reply.usage.input_tokens, reply.usage.output_tokens) == (5, 32)
 
 
+def test_a_responses_input_is_counted(client: Any) -> None:
+    counted = client.responses.input_tokens.count(
+        model="gpt-5.4", input="one two three", instructions="be brief"
+    )
+    assert counted.input_tokens == 5
+
+
 def test_a_response_streams_to_its_end(client: Any) -> None:
     with client.responses.stream(model="gpt-5.4", input="one two three") as stream:
         kinds = [event.type for event in stream]

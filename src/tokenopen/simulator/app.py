@@ -19,6 +19,7 @@ ENDPOINTS: Final = {
     "/v1/completions": completion.ENDPOINT,
     "/v1/embeddings": embedding.ENDPOINT,
     "/v1/responses": response.ENDPOINT,
+    "/v1/responses/input_tokens": response.COUNT_ENDPOINT,
     "/v1/messages": message.ENDPOINT,
     "/v1/messages/count_tokens": message.COUNT_ENDPOINT,
     **media.ENDPOINTS,

@@ -95,18 +95,38 @@ def _usage_json(input_tokens: int, output_tokens: int) -> bytes:
     )
 
 
+def _input_tokens(request: _Request) -> int:
+    """Return the tokens of a request and of the response before it. Raises Refused with 400."""
+    if request.previous_response_id is None:
+        return _prompt_words(request)
+    earlier = _kept.get(request.previous_response_id)
+    if earlier is None:
+        raise Refused(400, openai_error(400, "Previous response not found."))
+    return _prompt_words(request) + earlier.tokens
+
+
+def count(body: bytes) -> Reply:
+    """Return the reply to a request to count tokens. Raises Refused with 400 where it cannot be read."""
+    request = decode(_decoder, body, openai_error)
+    check_directives(request.simulate, streams=False, error_body=openai_error)
+    tokens = _input_tokens(request)
+    return Reply(
+        model=request.model,
+        stream=False,
+        prompt_tokens=tokens,
+        completion_tokens=0,
+        directives=request.simulate,
+        body=b'{"object":"response.input_tokens","input_tokens":%d}' % tokens,
+    )
+
+
 def answer(body: bytes) -> Reply:
     """Return the reply to a responses request. Raises Refused with 400 where it cannot be read."""
     request = decode(_decoder, body, openai_error)
     streams = bool(request.stream)
     check_directives(request.simulate, streams=streams, error_body=openai_error)
     words = output_words(asked=request.max_output_tokens, field="max_output_tokens", error_body=openai_error)
-    prompt_tokens = _prompt_words(request)
-    if request.previous_response_id is not None:
-        earlier = _kept.get(request.previous_response_id)
-        if earlier is None:
-            raise Refused(400, openai_error(400, "Previous response not found."))
-        prompt_tokens += earlier.tokens
+    prompt_tokens = _input_tokens(request)
     usage = reported_usage(_usage_json(prompt_tokens, words), request.simulate)
     writer = _ResponseWriter(request, words=words, usage=usage)
     events = list(writer.events()) if streams else [b""]
@@ -211,3 +231,4 @@ class _ResponseWriter:
 
 
 ENDPOINT: Final = Endpoint(answer, openai_error)
+COUNT_ENDPOINT: Final = Endpoint(count, openai_error)

@@ -122,6 +122,7 @@ _XAI: Final = replace(_APART, cost_field="cost_in_usd_ticks")
 _RESPONSES: Final = frozenset({"responses"})
 # With what the provider keeps of them, and hands out again.
 _STORED: Final = _RESPONSES | {"responses_stored"}
+_COUNT_INPUT: Final = frozenset({"responses_input_tokens"})
 _MESSAGES: Final = frozenset({"messages", "count_tokens"})
 _CHAT: Final = frozenset({"chat"})
 _TEXT: Final = _CHAT | {"completions"}
@@ -154,7 +155,7 @@ _ROWS: Final = (
         base_url="https://api.openai.com/v1",
         credential_variable="OPENAI_API_KEY",
         convention=_OPENAI,
-        surfaces=_EVERY_OPENAI | _MEDIA,
+        surfaces=_EVERY_OPENAI | _COUNT_INPUT | _MEDIA,
     ),
     # As its SDK takes it: the resource alone (then the v1 API), or .../openai/deployments (the dated one).
     Provider(
@@ -288,7 +289,7 @@ _ROWS: Final = (
         base_url=None,
         credential_variable="TOKENOPEN_API_KEY",
         convention=_TELLS_COST,
-        surfaces=_EVERY_OPENAI | _MEDIA | _RERANK | _MESSAGES | _GEMINI,
+        surfaces=_EVERY_OPENAI | _COUNT_INPUT | _MEDIA | _RERANK | _MESSAGES | _GEMINI,
         paths=_gemini_paths("../v1beta"),
     ),
     Provider(
@@ -305,7 +306,7 @@ _ROWS: Final = (
         base_url=None,
         credential_variable="OPENAI_API_KEY",
         convention=_INSIDE,
-        surfaces=_EVERY_OPENAI | _MEDIA | _RERANK,
+        surfaces=_EVERY_OPENAI | _COUNT_INPUT | _MEDIA | _RERANK,
     ),
     Provider(
         name="anthropic-compatible",

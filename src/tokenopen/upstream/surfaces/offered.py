@@ -12,6 +12,7 @@ from tokenopen.upstream.surfaces.gemini import GeminiStreamSurface, GeminiSurfac
 from tokenopen.upstream.surfaces.gemini_count_tokens import GeminiCountTokensSurface
 from tokenopen.upstream.surfaces.gemini_embeddings import GeminiBatchEmbedSurface, GeminiEmbedSurface
 from tokenopen.upstream.surfaces.images import ImageEditsSurface, ImagesSurface
+from tokenopen.upstream.surfaces.input_tokens import InputTokensSurface
 from tokenopen.upstream.surfaces.messages import MessagesSurface
 from tokenopen.upstream.surfaces.moderations import ModerationsSurface
 from tokenopen.upstream.surfaces.rerank import RerankSurface
@@ -27,6 +28,7 @@ SURFACES: Final[Sequence[Surface]] = (
     MessagesSurface(),
     CountTokensSurface(),
     ResponsesSurface(),
+    InputTokensSurface(),
     StoredResponseSurface("GET"),
     StoredResponseSurface("DELETE"),
     StoredResponseSurface("POST", "/cancel"),
