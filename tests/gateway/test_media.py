@@ -187,6 +187,30 @@ async def test_a_transcript_that_tells_nothing_is_flagged_and_free(world: World)
     await world.assert_sound()
 
 
+async def test_a_transcript_goes_to_no_provider_that_tells_nothing_in_its_format(world: World) -> None:
+    """Groq's plain JSON tells neither tokens nor seconds: what it does would be given away."""
+    await price(world, seconds=100)
+    await world.change_upstream({"provider": "groq"})
+    for form in ({}, {"response_format": "json"}):
+        error = refusal(await send_form(world, TRANSCRIPTIONS, form, [("file", MP3)]), 400, "invalid_request")
+        assert error["param"] == "response_format"
+        assert 'may only be "verbose_json"' in error["message"]
+    world.upstream.will(
+        replies({"text": "Hi", "duration": 2, "x_groq": {"id": "r"}}), replies({"text": "Hi"})
+    )
+    await send_form(world, TRANSCRIPTIONS, {"response_format": "verbose_json"}, [("file", MP3)])
+    assert await usage_of(world) == {"seconds": 2}
+    # Where another provider does tell, it is asked, whatever the order.
+    await world.add_upstream(
+        "other", {"provider": "openai", "base_url": "https://o.example.com/v1", "priority": 9}
+    )
+    await send_form(world, TRANSCRIPTIONS, {}, [("file", MP3)])
+    assert [sent.url.split("/")[2] for sent in world.upstream.requests] == [
+        "one.example.com",
+        "o.example.com",
+    ]
+
+
 async def test_forms_whose_charge_could_not_be_told_are_refused(world: World) -> None:
     await price(world, seconds=100)
     wrong: Sequence[tuple[str, dict[str, Any], Any, str]] = (

@@ -10,6 +10,7 @@ from tokenopen.upstream.providers import find_provider
 from tokenopen.upstream.surface import CallRequest, Surface
 from tokenopen.upstream.surfaces.offered import SURFACES
 from tokenopen.upstream.surfaces.stored_response import StoredResponseSurface
+from tokenopen.upstream.surfaces.transcriptions import TranscriptionsSurface, transcript_format
 from tokenopen.upstream.translation.offered import TRANSLATIONS
 from tokenopen.upstream.translation.translation import Translation
 
@@ -29,9 +30,10 @@ def find_routes(
     A call is translated only where no provider of the model speaks its surface, whatever their health and
     priority: the same request is never refused today for what it says and taken tomorrow.
 
-    Refuses InvalidRequest where no provider of the model speaks the surface, NoUpstreamAvailable where the
-    upstream that holds what the call refers to is not connected any more, and NotFound where every provider
-    of the model would look up an id that is nobody's or somebody else's.
+    Refuses InvalidRequest where no provider of the model speaks the surface, or tells in the format that is
+    asked for what a call has taken; NoUpstreamAvailable where the upstream that holds what the call refers to
+    is not connected any more, and NotFound where every provider of the model would look up an id that is
+    nobody's or somebody else's.
     """
     routes = catalog.routes.get(model, ())
     if referred.holder is not None:
@@ -49,6 +51,8 @@ def find_routes(
             raise unknown_reference(referred.unknown)
     speaking = [route for route in routes if speaks(route, surface)]
     if speaking:
+        if isinstance(surface, TranscriptionsSurface):
+            speaking = _telling(speaking, request)
         return Routing(speaking, None)
     for translation in TRANSLATIONS:
         if translation.spoken == surface.name:
@@ -65,6 +69,19 @@ def find_routes(
 def speaks(route: Route, surface: Surface) -> bool:
     """Tell whether the provider at a route's end speaks a surface."""
     return surface.name in find_provider(route.endpoint.provider).surfaces
+
+
+def _telling(routes: Sequence[Route], request: CallRequest) -> list[Route]:
+    """Return the routes whose provider tells how long a transcript's sound was. Refuses InvalidRequest."""
+    form = transcript_format(request.fields)
+    telling = [route for route in routes if form not in find_provider(route.endpoint.provider).silent_formats]
+    if not telling:
+        raise InvalidRequest(
+            f'response_format may only be "verbose_json" here: the provider of model {request.model} tells '
+            "in no other how long the sound was.",
+            param="response_format",
+        )
+    return telling
 
 
 def _keeps(route: Route) -> bool:

@@ -33,7 +33,7 @@ class Provider:
     it, relative to the base URL (``../`` goes up). ``home`` is the path that SDKs of this vendor add to a
     base URL that ends before it. ``key_headers`` differ from the usual by dialect. ``deployment_query`` goes
     behind every path of a base URL that ends in ``/deployments`` (Azure's dated API), below which each model
-    has a folder of its own.
+    has a folder of its own. ``silent_formats`` are those of transcripts that tell neither tokens nor seconds.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Provider:
     home: str = ""
     key_headers: Mapping[str, bytes] = field(default_factory=dict)
     deployment_query: str = ""
+    silent_formats: frozenset[str] = frozenset()
     main_dialect: Dialect = OPENAI
 
     def credential_headers(
@@ -205,6 +206,7 @@ _ROWS: Final = (
         credential_variable="GROQ_API_KEY",
         convention=_INSIDE,
         surfaces=_CHAT | _RESPONSES | _SOUND,
+        silent_formats=frozenset({"json"}),
     ),
     Provider(
         name="deepseek",

@@ -3,13 +3,14 @@
 Charged by what the reply reports, tokens or seconds. Formats that report neither are refused.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
 from tokenopen.core.errors import InvalidRequest
 from tokenopen.core.usage import Usage
-from tokenopen.upstream.json_body import KnownNames, read_object
+from tokenopen.upstream.json_body import JsonObject, KnownNames, read_object
 from tokenopen.upstream.media_usage import read_sound_usage, read_transcript_usage
 from tokenopen.upstream.refused_option import OPTION_NAMES, refuse_options
 from tokenopen.upstream.request_field import TOKENS_MAX, read_model
@@ -26,6 +27,12 @@ class _File(msgspec.Struct, gc=False):
 
 
 _file_decoder: Final = msgspec.json.Decoder(_File)
+
+
+def transcript_format(fields: Mapping[str, bytes]) -> str:
+    """Return the format that a transcript is asked for in. Refuses InvalidRequest where it is no text."""
+    assert isinstance(fields, JsonObject)
+    return read_text(fields, "response_format", default="json")
 
 
 class TranscriptionsSurface(FormSurface):
@@ -46,7 +53,7 @@ class TranscriptionsSurface(FormSurface):
             size = 0
         if not size:
             raise InvalidRequest("file must be a file that is not empty.", param="file")
-        if read_text(fields, "response_format", default="json") not in self.formats:
+        if transcript_format(fields) not in self.formats:
             raise InvalidRequest(
                 f"response_format may be {' or '.join(self.formats)} here: others report no usage.",
                 param="response_format",
