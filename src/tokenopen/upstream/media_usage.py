@@ -15,6 +15,7 @@ import msgspec
 from tokenopen.core.usage import UNITS_MAX, ImpossibleUsage, Usage, usage_of
 from tokenopen.upstream.surface import ReportConvention
 from tokenopen.upstream.usage_report import (
+    decode_report,
     input_usage_from_report,
     read_report,
     read_responses_report,
@@ -38,6 +39,8 @@ class _InputDetails(msgspec.Struct, gc=False, frozen=True):
 class _SoundReport(msgspec.Struct, gc=False, frozen=True):
     type: Literal["tokens", "duration"] | None = None
     seconds: Decimal | None = None
+    # Mistral, which writes an object where it has none.
+    prompt_audio_seconds: Any = None
     input_tokens: _Units = None
     output_tokens: _Units = None
     total_tokens: _Units = None
@@ -86,7 +89,7 @@ def read_image_usage(raw: bytes) -> Usage | None:
 
 def read_transcript_usage(body: bytes) -> Usage:
     """Return what a whole transcript reports. Raises ImpossibleUsage, also where it reports nothing."""
-    transcript = _decode(_transcript_decoder, body)
+    transcript = decode_report(_transcript_decoder, body)
     usage = None if transcript.usage is None else _sound_usage(transcript.usage)
     if usage is None and transcript.duration is not None:
         usage = _seconds_usage(transcript.duration)
@@ -97,13 +100,13 @@ def read_transcript_usage(body: bytes) -> Usage:
 
 def read_sound_usage(raw: bytes) -> Usage | None:
     """Return the units of the ``usage`` value of a transcript's last event. Raises ImpossibleUsage."""
-    report = _decode(_sound_decoder, raw)
+    report = decode_report(_sound_decoder, raw)
     return None if report is None else _sound_usage(report)
 
 
 def read_speech_usage(raw: bytes) -> Usage | None:
     """Return the units of the ``usage`` value of speech's last event: text in, sound out."""
-    report = _decode(_sound_decoder, raw)
+    report = decode_report(_sound_decoder, raw)
     if report is None or report.input_tokens is None or report.output_tokens is None:
         return None
     _assert_total(report, report.input_tokens + report.output_tokens)
@@ -112,7 +115,7 @@ def read_speech_usage(raw: bytes) -> Usage | None:
 
 def read_ranking_usage(body: bytes) -> Usage | None:
     """Return what a reranking reports, None where it reports nothing. Raises ImpossibleUsage."""
-    ranking = _decode(_ranking_decoder, body)
+    ranking = decode_report(_ranking_decoder, body)
     billed = None if ranking.meta is None else ranking.meta.billed_units
     if billed is not None and billed.search_units is not None:
         return usage_of(searches=billed.search_units)
@@ -125,8 +128,11 @@ def read_ranking_usage(body: bytes) -> Usage | None:
 
 
 def _sound_usage(report: _SoundReport) -> Usage | None:
-    if report.seconds is not None:
-        return _seconds_usage(report.seconds)
+    seconds = report.seconds
+    if seconds is None and isinstance(report.prompt_audio_seconds, int):
+        seconds = Decimal(report.prompt_audio_seconds)
+    if seconds is not None:
+        return _seconds_usage(seconds)
     if report.input_tokens is None or report.output_tokens is None:
         return None
     details = report.input_token_details
@@ -146,10 +152,3 @@ def _seconds_usage(seconds: Decimal) -> Usage:
 def _assert_total(report: _SoundReport, total: int) -> None:
     if report.total_tokens not in (None, total):
         raise ImpossibleUsage(f"a total of {report.total_tokens} units, whose parts are {total}")
-
-
-def _decode(decoder: msgspec.json.Decoder[Any], raw: bytes) -> Any:
-    try:
-        return decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ImpossibleUsage(f"usage cannot be read: {error}") from None

@@ -197,7 +197,7 @@ _ROWS: Final = (
         base_url="https://api.mistral.ai/v1",
         credential_variable="MISTRAL_API_KEY",
         convention=_MISTRAL,
-        surfaces=_CHAT | _EMBED | _MODERATE,
+        surfaces=_CHAT | _EMBED | _MODERATE | {"transcriptions"},
     ),
     Provider(
         name="groq",
