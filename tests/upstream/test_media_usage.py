@@ -44,6 +44,7 @@ def test_a_transcript_is_told_in_seconds_under_the_names_of_different_providers(
     assert found is not None
     assert dict(found) == {"seconds": 9}
     # Where it has nothing to tell it writes an object without members.
-    for nothing in ({}, None):
+    nothings: list[Any] = [{}, None]
+    for nothing in nothings:
         with pytest.raises(ImpossibleUsage):
             transcript_of(usage={"prompt_audio_seconds": nothing})
