@@ -28,6 +28,8 @@ from tokenopen.upstream.surfaces.gemini_stream import GeminiStreamReader
 _NULL: Final = msgspec.Raw(b"null")
 # Parameters of the query that say how the reply is written; any other is refused.
 _NO_MATTER: Final = frozenset({"key", "$alt", "alt", "prettyPrint", "$prettyPrint"})
+# The last is what Google's older SDK asks for: names for numbers are JSON of the same messages all the same.
+_JSON_FORMS: Final = (None, "", "json", "json;enum-encoding=int")
 
 
 class _Reply(msgspec.Struct, gc=False):
@@ -143,7 +145,7 @@ def refuse_parameters(target: Target, *, stream: bool) -> None:
         raise InvalidRequest(
             "Streams are offered as server-sent events: add alt=sse to the query.", param="alt"
         )
-    if not stream and form not in (None, "", "json"):
+    if not stream and form not in _JSON_FORMS:
         raise InvalidRequest("alt may only be json here.", param="alt")
     for name in sorted(target.query.keys() - _NO_MATTER):
         raise InvalidRequest(f"The parameter {name[:60]!a} is not offered here.", param="query")
