@@ -168,6 +168,30 @@ def test_groqs_report_is_read() -> None:
     assert dict(read.usage) == UNITS
 
 
+def in_choice(**fields: Any) -> bytes:
+    return event(choices=[{"index": 0, "delta": {}, "finish_reason": "stop", "usage": fields}])
+
+
+def test_moonshots_report_is_read_inside_the_last_choice() -> None:
+    """It has been seen there alone, and before one at the usual place, which then counts."""
+    last = in_choice(**REPORT, cached_tokens=7)
+    for end in (last, last.replace(b'"usage":', b'"usage" :')):
+        read = reader(wants_usage=True)
+        assert run(read, delta() * 4 + end + DONE) == (delta() * 4, end + DONE)
+        assert read.usage is not None
+        assert dict(read.usage) == {"input": 3, "cached_input": 7, "output": 2}
+    read = reader()
+    assert run(read, delta() + last + usage() + DONE) == (delta(), last + DONE)
+    assert read.usage is not None
+    assert dict(read.usage) == UNITS
+    with pytest.raises(ImpossibleUsage):
+        run(reader(), delta() + in_choice(prompt_tokens=-1))
+    # What is no report at all is none.
+    read = reader()
+    run(read, delta() + in_choice() + DONE)
+    assert read.usage is None
+
+
 def test_the_providers_way_of_counting_is_used() -> None:
     read = reader(provider="gemini")
     run(read, delta(usage=REPORT | {"total_tokens": 20}))
@@ -307,6 +331,7 @@ STREAMS = {
     "comments": COMMENT + ROLE + COMMENT + delta() + STOP + COMMENT + usage() + COMMENT + DONE,
     "running": usage() + delta(usage=REPORT) * 3 + STOP + usage() + DONE,
     "groq": delta(x_groq={"id": "r"}) + event(choices=[{"delta": {}}], x_groq={"usage": REPORT}) + DONE,
+    "moonshot": ROLE + delta() * 3 + in_choice(**REPORT) + DONE,
     "crlf": (ROLE + delta() + usage() + DONE).replace(b"\n", b"\r\n"),
     "cr": (ROLE + delta() + usage() + DONE).replace(b"\n", b"\r"),
     "lines": b'event: x\nid: 1\ndata: {"choices":[],\ndata: "usage":'

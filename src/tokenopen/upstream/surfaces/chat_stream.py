@@ -38,6 +38,7 @@ _NOT_PLAIN: Final = (b"[DONE]", b'"usage":{', b'"usage": {', b'"x_groq"', b'"err
 # From how many events on it pays to decode them as one.
 _MANY: Final = 3
 _NO_NAMES: Final = KnownNames(())
+_NULL: Final = msgspec.Raw(b"null")
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -71,6 +72,8 @@ class _Choice(msgspec.Struct, gc=False):
     delta: _Delta | None = None
     # Completions have this instead.
     text: Any = None
+    # Moonshot reports here.
+    usage: msgspec.Raw = _NULL
 
 
 class _GroqReport(msgspec.Struct, gc=False):
@@ -87,18 +90,36 @@ class _Chunk(msgspec.Struct, gc=False):
     def report(self) -> UsageReport | None:
         return self.usage if self.usage is not None or self.x_groq is None else self.x_groq.usage
 
+    @property
+    def in_choice(self) -> bytes:
+        """What is reported inside a choice, unread; null where nothing is."""
+        told = [bytes(choice.usage) for choice in self.choices or () if choice.usage != _NULL]
+        return told[-1] if told else b"null"
+
     def has_content(self) -> bool:
         for choice in self.choices or ():
             if choice.text or (choice.delta is not None and choice.delta.has_content()):
                 return True
         return False
 
+    def passing_content(self) -> bool | None:
+        """Tell whether an event that passes has content; None for one that may report or fail."""
+        if self.usage is not None or self.x_groq is not None or self.error is not None:
+            return None
+        has_content = False
+        for choice in self.choices or ():
+            if choice.usage is not _NULL:
+                return None
+            if choice.text or (choice.delta is not None and choice.delta.has_content()):
+                has_content = True
+        return has_content
+
 
 class _OddChunk(msgspec.Struct, gc=False):
     """What is read of a chunk in which something has another type than it should."""
 
     choices: Any = None
-    usage: msgspec.Raw = msgspec.Raw(b"null")
+    usage: msgspec.Raw = _NULL
     error: Any = None
 
 
@@ -183,10 +204,11 @@ class ChatStreamReader:
                 if not event.startswith(_DATA):
                     break
                 chunk = _chunk_decoder.decode(event[len(_DATA) :])
-                if chunk.usage is not None or chunk.x_groq is not None or chunk.error is not None:
+                has_content = chunk.passing_content()
+                if has_content is None:
                     break
                 passing += 1
-                self.content_events += chunk.has_content()
+                self.content_events += has_content
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             # Whatever it is, it is looked at more closely.
             pass
@@ -215,9 +237,10 @@ class ChatStreamReader:
             return 0
         with_content = 0
         for chunk in chunks:
-            if chunk.usage is not None or chunk.x_groq is not None or chunk.error is not None:
+            has_content = chunk.passing_content()
+            if has_content is None:
                 return 0
-            with_content += chunk.has_content()
+            with_content += has_content
         self.content_events += with_content
         return end
 
@@ -240,7 +263,7 @@ class ChatStreamReader:
         impossible: ImpossibleUsage | None = None
         usage: Usage | None = None
         try:
-            report = chunk.report or read_report(odd_usage)
+            report = chunk.report or read_report(odd_usage) or read_report(chunk.in_choice)
             usage = None if report is None else usage_from_report(report, self._convention)
         except ImpossibleUsage as error:
             impossible = error
