@@ -186,7 +186,7 @@ async def test_a_whole_stream_without_any_usage_is_charged_an_estimate(world: Wo
 
 
 async def test_a_json_reply_without_any_usage_is_charged_an_estimate(world: World) -> None:
-    world.upstream.will(whole_json(None, text="y" * 61))
+    world.upstream.will(whole_json(None, text="y" * 71))
     reply = await world.call(ask())
     assert reply.status == 200
     row = await world.call_row(reply)
