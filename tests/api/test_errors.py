@@ -4,11 +4,12 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
 from tests.api.conftest import refusal
+from tokenopen.api.control_app import create_control_app
 from tokenopen.api.errors import BODY_BYTES_MAX
 from tokenopen.api.services import CurrentServices
+from tokenopen.control.services import Services
 from tokenopen.ports.storage import StorageAway
 from tokenopen.storage.sqlite import SqliteStorage
 
@@ -77,11 +78,16 @@ async def test_a_database_that_is_away_is_503_and_told_when_to_come_back(
     assert "secret" not in answer.text
 
 
-async def test_a_bug_is_500_without_detail(control_app: FastAPI, admin_client: Client) -> None:
-    @control_app.get("/api/bug")
+async def test_a_bug_is_500_without_detail(services: Services) -> None:
+    # Its own: those of the fixtures are handed on to other tests.
+    app = create_control_app(services)
+
+    @app.get("/api/bug")
     async def bug(services: CurrentServices) -> None:
         raise RuntimeError(f"secret {services.hashing_key!r}")
 
-    answer = await admin_client.get("/api/bug")
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        answer = await client.get("/api/bug")
     refusal(answer, 500, "internal_error")
     assert "secret" not in answer.text

@@ -113,6 +113,7 @@ async def test_while_the_database_is_away_calls_are_refused_at_once_and_admitted
     # Nobody asked the database on their behalf.
     assert not any(batch.admissions for batch in world.storage.batches[posted:])
     world.storage.undisturbed()
+    posted = len(world.storage.batches)
     # It is asked again and again by itself, and found.
     await until(lambda: len(world.storage.batches) > posted and not world.storage.posting)
     assert (await world.caller(ask()).call(world.api)).status == 200
