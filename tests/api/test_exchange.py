@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import gc
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,6 +14,7 @@ from uvicorn.server import ServerState
 
 from tests.gateway.world import until
 from tokenopen.api import http_protocol, unread_reply
+from tokenopen.api.connection import AsgiConnection
 from tokenopen.api.exchange import EXCHANGE, Exchange
 from tokenopen.api.http_protocol import BoundedHttpProtocol
 
@@ -184,6 +187,73 @@ async def test_who_has_its_reply_does_not_leave() -> None:
         writer.close()
         await until(lambda: not state.connections)
     assert left == []
+
+
+def replies_at_once(
+    status: int, headers: list[tuple[bytes, bytes]], body: bytes, *, closing: bool = False
+) -> App:
+    async def app(scope: Any, _receive: Any, _send: Any) -> None:
+        exchange: Exchange = scope["extensions"][EXCHANGE]
+        if closing:
+            exchange.close_after_reply()
+        exchange.reply(status, headers, body)
+
+    return app
+
+
+async def test_a_whole_reply_leaves_at_once_with_its_length_and_the_next_request_is_read() -> None:
+    async with serving(replies_at_once(402, [(b"x-a", b"b")], b"one")) as (reader, writer, _):
+        writer.write(GET % b"" + GET % b"")
+        whole = b"HTTP/1.1 402 Payment Required\r\nx-a: b\r\ncontent-length: 3\r\n\r\none"
+        assert await reader.readexactly(2 * len(whole)) == whole + whole
+        writer.write(b"HEAD / HTTP/1.1\r\nhost: h\r\n\r\n" + GET % b"")
+        assert await reader.readexactly(2 * len(whole) - 3) == whole[:-3] + whole
+
+
+@pytest.mark.parametrize("closing", [True, False], ids=["we close", "the caller closes"])
+async def test_a_connection_that_is_to_be_closed_says_so_with_a_whole_reply(closing: bool) -> None:
+    async with serving(replies_at_once(200, [], b"one", closing=closing)) as (reader, writer, _):
+        asked = b"" if closing else b"connection: close\r\n"
+        writer.write(b"GET / HTTP/1.1\r\nhost: h\r\n%b\r\n" % asked)
+        assert await reader.read() == b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 3\r\n\r\none"
+
+
+@pytest.mark.parametrize("header", [(b"x", b"a\r\nb: c"), (b"x: y", b"a"), (b"X", b"a"), (b"x", b"\0")])
+async def test_a_whole_reply_whose_head_could_be_taken_for_another_does_not_leave(
+    header: tuple[bytes, bytes],
+) -> None:
+    async with serving(replies_at_once(200, [header], b"one")) as (reader, writer, _):
+        writer.write(GET % b"")
+        assert (await reader.read()).startswith(b"HTTP/1.1 500 ")
+
+
+async def test_nothing_but_its_own_end_keeps_an_exchange_alive() -> None:
+    """What leads back to itself waits for a search for the unreachable, which every call then pays for."""
+    exchanges: list[weakref.ref[Exchange]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        exchange: Exchange = scope["extensions"][EXCHANGE]
+        exchanges.append(weakref.ref(exchange))
+        connection = AsgiConnection(send, exchange, "203.0.113.7")
+        connection.task = exchange.task
+        exchange.take_over(connection.leave)
+        await receive()
+        if scope["path"] == "/whole":
+            await connection.reply(200, [], b"one")
+        else:
+            await connection.start(200, [(b"content-length", b"3")])
+            await connection.finish(b"one")
+
+    gc.collect()
+    gc.disable()
+    try:
+        async with serving(app) as (reader, writer, _):
+            for path in (b"whole", b"parts", b"whole", b"parts", b"last"):
+                writer.write(GET % path)
+                await read_reply(reader)
+            assert [exchange() is None for exchange in exchanges[:-1]] == [True] * 4
+    finally:
+        gc.enable()
 
 
 async def test_an_idle_connection_is_closed_and_one_in_use_is_not() -> None:

@@ -42,6 +42,7 @@ class AsgiCaller:
         self._on_leave: Callable[[], None] | None = None
         self._sends = list(body)
         self._ended = ended
+        self._closes = False
         self._news = asyncio.Event()
         self._reads = asyncio.Event()
         self._reads.set()
@@ -69,6 +70,17 @@ class AsgiCaller:
             self._on_leave()
         self._reads.set()
         self._news.set()
+
+    # Only ASGI's send is there.
+    reply = None
+    put = None
+
+    @property
+    def task(self) -> asyncio.Task[Any] | None:
+        return asyncio.current_task()
+
+    def close_after_reply(self) -> None:
+        self._closes = True
 
     def take_over(self, on_leave: Callable[[], None]) -> None:
         self._on_leave = on_leave
@@ -115,6 +127,8 @@ class AsgiCaller:
             assert self.status is None, "the reply began twice"
             self.status = message["status"]
             self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
+            if self._closes:
+                self.headers["connection"] = "close"
         else:
             assert self.status is not None, "the reply's body came before its head"
             self.parts.append(message["body"])

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from tokenopen.api.connection import Message, Receive, Send
+from tokenopen.api.connection import Receive, Send, exchange_of
 from tokenopen.gateway.headers import JSON_TYPE
 
 Scope = Mapping[str, Any]
@@ -38,7 +38,7 @@ class Application:
         if scope["type"] != "http":
             return
         if self._closes_connections:
-            send = _closing(send)
+            exchange_of(scope).close_after_reply()
         path: str = scope["path"]
         if path.startswith(("/v1/", "/v1beta/")):
             await self._gateway_api(scope, receive, send)
@@ -51,15 +51,6 @@ class Application:
             await _answer(send, 200 if ready else 503, {"status": "ready" if ready else "not_ready"})
         else:
             await self._web_app(scope, receive, send)
-
-
-def _closing(send: Send) -> Send:
-    async def send_closing(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
-        await send(message)
-
-    return send_closing
 
 
 async def _answer(send: Send, status: int, value: object) -> None:

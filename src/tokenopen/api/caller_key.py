@@ -9,8 +9,15 @@ from tokenopen.core.errors import InvalidApiKey, InvalidRequest
 from tokenopen.upstream.dialect import Dialect
 
 Scope = Mapping[str, Any]
+# Of a name given more than once the first value.
+Headers = Mapping[bytes, bytes]
 # No SDK comes near this.
 QUERY_BYTES_MAX: Final = 8_192
+
+
+def read_headers(scope: Scope) -> Headers:
+    """Return a request's headers by name, lower case."""
+    return dict(reversed(scope["headers"]))
 
 
 def read_query(scope: Scope) -> Sequence[tuple[str, str]]:
@@ -23,12 +30,12 @@ def read_query(scope: Scope) -> Sequence[tuple[str, str]]:
     return parse_qsl(source.decode("latin-1"), keep_blank_values=True)
 
 
-def find_api_key(scope: Scope, dialect: Dialect, query: Sequence[tuple[str, str]]) -> str:
+def find_api_key(headers: Headers, dialect: Dialect, query: Sequence[tuple[str, str]]) -> str:
     """Return the well-formed API key of a request. Refuses InvalidApiKey.
 
     Applications may send another service's key beside ours; the first of ours counts.
     """
-    found = [key for key in _keys(scope, dialect, query) if key]
+    found = [key for key in _keys(headers, dialect, query) if key]
     if not found:
         raise InvalidApiKey(f"An API key is needed: {dialect.key_hint} {API_KEY_PREFIX}...")
     for key in found:
@@ -44,21 +51,14 @@ def find_api_key(scope: Scope, dialect: Dialect, query: Sequence[tuple[str, str]
     )
 
 
-def _keys(scope: Scope, dialect: Dialect, query: Sequence[tuple[str, str]]) -> Iterator[str]:
+def _keys(headers: Headers, dialect: Dialect, query: Sequence[tuple[str, str]]) -> Iterator[str]:
     for place, name in dialect.key_places:
         if place == "query":
             yield from (value.strip() for parameter, value in query if parameter == name.decode())
             continue
-        value = _header(scope, name)
+        value = headers.get(name, b"")
         if place == "bearer":
             scheme, _, value = value.partition(b" ")
             if scheme.lower() != b"bearer":
                 continue
         yield value.strip().decode("latin-1")
-
-
-def _header(scope: Scope, wanted: bytes) -> bytes:
-    for name, value in scope["headers"]:
-        if name == wanted:
-            return bytes(value)
-    return b""

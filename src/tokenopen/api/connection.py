@@ -1,13 +1,13 @@
 """Connection: the caller's side of one call over ASGI."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from types import TracebackType
 from typing import Any, Final, Protocol
 
 from tokenopen.api.exchange import EXCHANGE
 from tokenopen.api.unread_reply import READ_NOTHING_S
-from tokenopen.gateway.connection import ClientLeft
+from tokenopen.gateway.connection import ClientLeft, Headers
 from tokenopen.gateway.made_call import MadeCall
 
 Message = MutableMapping[str, Any]
@@ -25,12 +25,27 @@ class Flow(Protocol):
     def cut(self) -> None:
         """Leave the reply unfinished: the connection closes behind what has been sent of it."""
 
+    @property
+    def reply(self) -> Callable[[int, Headers, bytes], None] | None:
+        """Send a whole reply where that would not wait; None where only ASGI's ``send`` is there."""
+
+    @property
+    def put(self) -> Callable[[Message], None] | None:
+        """Send one of ASGI's messages where that would not wait; None as above."""
+
 
 class Exchange(Flow, Protocol):
     """What a call needs of the request that it came as beside ASGI (api/exchange.py)."""
 
+    @property
+    def task(self) -> asyncio.Task[Any] | None:
+        """The task that answers the request."""
+
     def take_over(self, on_leave: Callable[[], None]) -> None:
         """Have ``on_leave`` called when the caller leaves; the server cancels nothing any more."""
+
+    def close_after_reply(self) -> None:
+        """Close the connection behind the reply, which says so."""
 
     @property
     def is_body_here(self) -> bool:
@@ -42,8 +57,17 @@ class _WithinProcess:
 
     is_body_here = True
     is_clogged = False
+    reply = None
+    put = None
+
+    @property
+    def task(self) -> asyncio.Task[Any] | None:
+        return asyncio.current_task()
 
     def take_over(self, on_leave: Callable[[], None]) -> None:
+        pass
+
+    def close_after_reply(self) -> None:
         pass
 
     def cut(self) -> None:
@@ -95,10 +119,20 @@ class AsgiConnection:
         """No block is interrupted any more."""
         self._abort = None
 
-    async def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+    async def start(self, status: int, headers: Headers) -> None:
         """Send the reply's head."""
         self.started = True
         await self._put({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def reply(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send a whole reply; its content-length is added."""
+        if not self._flow.is_clogged and self._flow.reply is not None:
+            self.started = self.finished = True
+            if not self.gone:
+                self._flow.reply(status, headers, body)
+            return
+        await self.start(status, [*headers, (b"content-length", b"%d" % len(body))])
+        await self.finish(body)
 
     async def send(self, data: bytes) -> None:
         """Send a part of the body, more of which follows."""
@@ -119,7 +153,10 @@ class AsgiConnection:
             return
         try:
             if not self._flow.is_clogged:
-                await self._send(message)
+                if self._flow.put is not None:
+                    self._flow.put(message)
+                else:
+                    await self._send(message)
                 return
             async with asyncio.timeout(READ_NOTHING_S):
                 await self._send(message)

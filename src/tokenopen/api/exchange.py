@@ -7,7 +7,7 @@ wait for that in a task of its own.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -15,12 +15,15 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from tokenopen.api.unread_reply import UnreadBoundedProtocol
 
+Header = tuple[bytes, bytes]
 # Under this name an application finds its exchange among the scope's extensions.
 EXCHANGE: Final = "tokenopen.exchange"
-_NAME_BYTES: Final = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_NAME_BYTES: Final = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
 # RFC 9110, 5.5: a value holds no control character but a tab.
 _VALUE_BYTES: Final = bytes(byte for byte in range(256) if byte == 0x09 or (byte >= 0x20 and byte != 0x7F))
 _WITHOUT_BODY: Final = (204, 304)
+# Headers that say how a reply ends.
+_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 
 
 def _status_lines() -> dict[int, bytes]:
@@ -49,19 +52,27 @@ class Exchange(RequestResponseCycle):
             on_response=protocol.on_response_complete,
         )
         self._protocol = protocol
+        # The application's, from when it runs.
+        self.task: asyncio.Task[None] | None = None
         self._on_leave: Callable[[], None] | None = None
         self._body_is_handed_over = False
         self._unsent_head = b""
         self._says_close = False
+
+    def let_go(self, task: asyncio.Task[None]) -> None:
+        """The application has ended. What leads back here is let go of, or each request would leave a circle
+        for the search for unreachable objects."""
+        self._protocol.server_state.tasks.discard(task)
+        self.task = self._on_leave = None
+        self.scope.pop("extensions", None)
 
     def take_over(self, on_leave: Callable[[], None]) -> None:
         """Have ``on_leave`` called when the caller leaves before the reply is whole.
 
         The application answers for its own end from now on: a server that stops does not cancel it.
         """
-        task = asyncio.current_task()
-        assert task is not None
-        self._protocol.server_state.tasks.discard(task)
+        assert self.task is not None
+        self._protocol.server_state.tasks.discard(self.task)
         self._on_leave = on_leave
         if self.disconnected:
             on_leave()
@@ -91,6 +102,36 @@ class Exchange(RequestResponseCycle):
         self.disconnected = True
         self._protocol.close()
 
+    def close_after_reply(self) -> None:
+        """Close the connection behind the reply, which says so; to be called before it begins."""
+        self.keep_alive = False
+
+    def reply(self, status: int, headers: Sequence[Header], body: bytes) -> None:
+        """Send a whole reply without waiting. Names are lower case; content-length is added."""
+        if self.disconnected:
+            return
+        if self.response_started:
+            raise RuntimeError("a reply has begun already")
+        lines = _header_lines([*self.default_headers, *headers])
+        self.response_started = True
+        self.waiting_for_100_continue = False
+        closing = b"" if self.keep_alive else b"connection: close\r\n"
+        shown = b"" if self.scope["method"] == "HEAD" else body
+        head = b"%b%b%bcontent-length: %d\r\n\r\n" % (_STATUS_LINES[status], lines, closing, len(body))
+        self.transport.write(head + shown)
+        self._end()
+
+    def put(self, message: Any) -> None:
+        """Send the head or a part of the body without waiting."""
+        if self.disconnected:
+            return
+        if not self.response_started:
+            self._start(message)
+        elif not self.response_complete:
+            self._send_body(message)
+        else:
+            raise RuntimeError(f"{message['type']} was sent after the end of the reply")
+
     # ASGI
 
     async def receive(self) -> Any:
@@ -109,31 +150,19 @@ class Exchange(RequestResponseCycle):
         """Send the head or a part of the body; waits while the caller reads too slowly."""
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
-        if self.disconnected:
-            return
-        if not self.response_started:
-            self._start(message)
-        elif not self.response_complete:
-            self._send_body(message)
-        else:
-            raise RuntimeError(f"{message['type']} was sent after the end of the reply")
+        self.put(message)
 
     def _start(self, message: Any) -> None:
         if message["type"] != "http.response.start":
             raise RuntimeError(f"{message['type']} was sent before the head of the reply")
-        headers = [*self.default_headers, *message.get("headers", ())]
-        lines = b"".join([b"%b: %b\r\n" % (name.lower(), value) for name, value in headers])
-        names = b"".join([name for name, _ in headers])
-        if (
-            # What is left without the harmless bytes must be the line ends that were put in just now.
-            lines.translate(None, _VALUE_BYTES) != b"\r\n" * len(headers)
-            or names.translate(None, _NAME_BYTES)
-        ):
-            raise RuntimeError("The reply's headers hold what no header may hold.")
+        headers = [*self.default_headers]
+        headers += [(name.lower(), value) for name, value in message.get("headers", ())]
+        lines = _header_lines(headers)
         self.response_started = True
         self.waiting_for_100_continue = False
         for name, value in headers:
-            self._note(name.lower(), value)
+            if name in _FRAMING:
+                self._note(name, value)
         if not self.keep_alive and not self._says_close:
             lines += b"connection: close\r\n"
         status = message["status"]
@@ -180,8 +209,24 @@ class Exchange(RequestResponseCycle):
         if not more:
             if self.expected_content_length != 0:
                 raise RuntimeError("The reply is shorter than its content-length.")
-            self.response_complete = True
-            self.message_event.set()
-            if not self.keep_alive:
-                self._protocol.close()
-            self.on_response()
+            self._end()
+
+    def _end(self) -> None:
+        """The reply is whole."""
+        self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive:
+            self._protocol.close()
+        self.on_response()
+
+
+def _header_lines(headers: Sequence[Header]) -> bytes:
+    """Return headers as they are sent. Names are lower case."""
+    lines = b"\r\n".join(map(b": ".join, headers)) + b"\r\n" if headers else b""
+    if (
+        # What is left without the harmless bytes must be the line ends that were put in just now.
+        lines.translate(None, _VALUE_BYTES) != b"\r\n" * len(headers)
+        or b"".join([name for name, _ in headers]).translate(None, _NAME_BYTES)
+    ):
+        raise RuntimeError("The reply's headers hold what no header may hold.")
+    return lines

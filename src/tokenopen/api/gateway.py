@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from tokenopen.api.caller_key import find_api_key, read_query
+from tokenopen.api.caller_key import find_api_key, read_headers, read_query
 from tokenopen.api.connection import (
     WITHIN_PROCESS,
     AsgiConnection,
@@ -115,13 +115,14 @@ class GatewayApi:
         call_id = new_id("call", self._gateway.clock.now_ms())
         exchange = exchange_of(scope)
         connection = AsgiConnection(send, exchange, self._address(scope))
+        headers = read_headers(scope)
         found = self._surfaces.find(scope["method"], scope["path"])
-        dialect = found[0].dialect if found else dialect_at(scope["path"], dict(scope["headers"]))
+        dialect = found[0].dialect if found else dialect_at(scope["path"], headers)
         resolved = None
         try:
             self._refuse_when_stopping()
             query = read_query(scope)
-            key_hash = hash_key(find_api_key(scope, dialect, query), self._hashing_key)
+            key_hash = hash_key(find_api_key(headers, dialect, query), self._hashing_key)
             if found is None:
                 await self._look_up(scope, connection, key_hash, dialect, call_id)
                 return
@@ -148,10 +149,10 @@ class GatewayApi:
             body=body,
             target=_target(scope, dialect, values, query, form),
             started_ms=started_ms,
-            idempotency_key=_idempotency_key(scope),
+            idempotency_key=headers.get(b"idempotency-key"),
         )
         # From here on its accounting goes on when the caller leaves, and nobody cancels it but ``drain``.
-        task = asyncio.current_task()
+        connection.task = task = exchange.task
         assert task is not None
         self._calls.add(task)
         try:
@@ -193,13 +194,12 @@ class GatewayApi:
 
     def _start(self, call: IncomingCall, connection: AsgiConnection) -> asyncio.Task[None]:
         """Let a call run as a task of its own: its accounting goes on when its caller leaves."""
-        task = asyncio.create_task(self._run(call, connection))
+        connection.task = task = asyncio.create_task(self._run(call, connection))
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
         return task
 
     async def _run(self, call: IncomingCall, connection: AsgiConnection) -> None:
-        connection.task = asyncio.current_task()
         try:
             await run_call(self._gateway, call, connection)
         except asyncio.CancelledError:
@@ -222,8 +222,12 @@ class GatewayApi:
             raise NotFound(f"{scope['method']} {path} is not offered here. See the API reference.")
         answer = await look_up(key_hash, rest[0], connection.address, dialect)
         body = msgspec.json.encode(answer)
-        await connection.start(200, _head(body, dialect, call_id))
-        await connection.finish(b"" if scope["method"] == "HEAD" else body)
+        head = _head(dialect, call_id)
+        if scope["method"] == "HEAD":
+            await connection.start(200, [*head, (b"content-length", b"%d" % len(body))])
+            await connection.finish(b"")
+        else:
+            await connection.reply(200, head, body)
 
     async def _refuse(
         self, connection: AsgiConnection, dialect: Dialect, call_id: str, error: Exception
@@ -240,13 +244,11 @@ class GatewayApi:
             connection.cut()
             return
         body = dialect.error_body(failure)
-        await connection.start(failure.status, [*_head(body, dialect, call_id), *headers])
-        await connection.finish(body)
+        await connection.reply(failure.status, [*_head(dialect, call_id), *headers], body)
 
 
-def _head(body: bytes, dialect: Dialect, call_id: str) -> list[tuple[bytes, bytes]]:
-    ids = [(name, call_id.encode()) for name in dialect.call_id_headers]
-    return [JSON_TYPE, (b"content-length", b"%d" % len(body)), *ids]
+def _head(dialect: Dialect, call_id: str) -> list[tuple[bytes, bytes]]:
+    return [JSON_TYPE, *((name, call_id.encode()) for name in dialect.call_id_headers)]
 
 
 def _unexpected(call_id: str) -> Failure:
@@ -279,10 +281,3 @@ def _target(
             headers[name] = headers[name] + b"," + value if name in headers else value
     # Of a name given twice the first value.
     return Target(values=values, query=dict(reversed(pairs)), query_pairs=pairs, headers=headers, form=form)
-
-
-def _idempotency_key(scope: Scope) -> bytes | None:
-    for name, value in scope["headers"]:
-        if name == b"idempotency-key":
-            return bytes(value)
-    return None

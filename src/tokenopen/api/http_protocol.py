@@ -7,6 +7,7 @@ itself whether its time has come.
 """
 
 import asyncio
+from functools import lru_cache
 from typing import Any, Final, cast
 from urllib.parse import unquote
 
@@ -29,7 +30,17 @@ _TOO_LARGE: Final = (
 )
 _INVALID: Final = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _VERSIONS: Final = ("1.1", "1.0")
+# Longer targets are not kept.
+_USUAL_TARGET_BYTES: Final = 128
 _FRAMING: Final = (b"content-length", b"transfer-encoding")
+
+
+@lru_cache(maxsize=1024)
+def _read_target(url: bytes) -> tuple[str, bytes, bytes]:
+    """Return a request target's path, decoded and as it came, and its query. Callers use the same few."""
+    target = httptools.parse_url(url)
+    path = target.path.decode("ascii")
+    return unquote(path) if "%" in path else path, target.path, target.query or b""
 
 
 class BoundedHttpProtocol(UnreadBoundedProtocol):
@@ -145,14 +156,11 @@ class BoundedHttpProtocol(UnreadBoundedProtocol):
         if http_version not in _VERSIONS or self._is_encoded():
             # The parser has it that the request is invalid.
             raise ValueError("another HTTP, or a body in a coding that is not undone here")
-        target = httptools.parse_url(self.url)
-        path = target.path.decode("ascii")
+        read = _read_target if len(self.url) <= _USUAL_TARGET_BYTES else _read_target.__wrapped__
         scope = cast(dict[str, Any], self.scope)
         scope["http_version"] = http_version
         scope["method"] = self.parser.get_method().decode("ascii")
-        scope["path"] = unquote(path) if "%" in path else path
-        scope["raw_path"] = target.path
-        scope["query_string"] = target.query or b""
+        scope["path"], scope["raw_path"], scope["query_string"] = read(self.url)
         before = self.cycle
         keep_alive = http_version != "1.0" and self.parser.should_keep_alive()
         self.cycle = exchange = Exchange(self, keep_alive=keep_alive)
@@ -166,8 +174,10 @@ class BoundedHttpProtocol(UnreadBoundedProtocol):
 
     def _is_encoded(self) -> bool:
         """Tell whether a body is in another transfer coding than chunks (RFC 9112, 6.1)."""
-        codings = [value.lower() for name, value in self.scope["headers"] if name == b"transfer-encoding"]
-        return bool(codings) and codings != [b"chunked"]
+        headers = self.scope["headers"]
+        if b"transfer-encoding" not in dict(headers):
+            return False
+        return [value.lower() for name, value in headers if name == b"transfer-encoding"] != [b"chunked"]
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
@@ -184,7 +194,9 @@ class BoundedHttpProtocol(UnreadBoundedProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         assert isinstance(cycle, Exchange)
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        cycle.task = task = self.loop.create_task(cycle.run_asgi(app))
+        task.add_done_callback(cycle.let_go)
+        self.tasks.add(task)
 
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._close_late)

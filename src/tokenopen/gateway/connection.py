@@ -25,6 +25,9 @@ class Connection(Protocol):
     async def start(self, status: int, headers: Headers) -> None:
         """Send the reply's head."""
 
+    async def reply(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send a whole reply; its content-length is added."""
+
     async def send(self, data: bytes) -> None:
         """Send a part of the body, more of which follows."""
 
