@@ -33,7 +33,7 @@ async def world(storage: Storage, clock: MovableClock) -> World:
 def claimed(world: World, claim: IdempotencyClaim = CLAIM) -> Admission:
     """Return a call with an Idempotency-Key that asks to be admitted."""
     admission = world.admission()
-    return replace(admission, facts=replace(admission.facts, claim=claim))
+    return admission.changed(facts=admission.facts.changed(claim=claim))
 
 
 async def test_a_key_is_claimed_with_its_call_and_keeps_its_reply_with_the_charge(world: World) -> None:
@@ -44,7 +44,7 @@ async def test_a_key_is_claimed_with_its_call_and_keeps_its_reply_with_the_charg
     answers = await world.admit(same, other)
     assert [type(answer) for answer in answers] == [CallStillRunning, IdempotencyConflict]
 
-    await world.resolve(replace(settle(first, 30), kept=REPLY))
+    await world.resolve(settle(first, 30).changed(kept=REPLY))
     made, conflict = await world.admit(same, other)
     assert made == AlreadyMade(call_id=first.facts.call_id)
     assert isinstance(conflict, IdempotencyConflict)
@@ -79,7 +79,7 @@ async def test_a_settlement_pins_its_key_in_the_same_batch(world: World) -> None
 async def test_a_charge_that_is_given_back_frees_its_key(world: World) -> None:
     first, again = claimed(world), claimed(world)
     await world.admit(first)
-    await world.resolve(replace(settle(first, 30), kept=REPLY), void(first, must_not_cost=True))
+    await world.resolve(settle(first, 30).changed(kept=REPLY), void(first, must_not_cost=True))
     assert await world.rows("kept_replies") == []
     assert isinstance((await world.admit(again))[0], Admitted)
 
@@ -87,7 +87,7 @@ async def test_a_charge_that_is_given_back_frees_its_key(world: World) -> None:
 async def test_a_key_of_a_day_ago_is_claimed_anew_without_its_former_reply(world: World) -> None:
     first, again = claimed(world), claimed(world)
     await world.admit(first)
-    await world.resolve(replace(settle(first, 30), kept=REPLY))
+    await world.resolve(settle(first, 30).changed(kept=REPLY))
     world.clock.move(seconds=24 * 60 * 60)
     assert isinstance((await world.admit(again))[0], Admitted)
     row = await world.row("kept_replies")
@@ -113,7 +113,7 @@ async def test_of_many_same_calls_in_batches_at_once_one_is_admitted(world: Worl
 async def test_a_charge_stands_once_its_reply_was_given_again(world: World) -> None:
     first = claimed(world)
     await world.admit(first)
-    await world.resolve(replace(settle(first, 30), kept=REPLY))
+    await world.resolve(settle(first, 30).changed(kept=REPLY))
     assert await world.admit(claimed(world)) == [AlreadyMade(call_id=first.facts.call_id)]
     (answer,) = await world.resolve(void(first, must_not_cost=True))
     assert isinstance(answer, AlreadyResolved)

@@ -1,7 +1,6 @@
 """What every Storage promises of tokens a minute and of concurrent calls, run on every engine."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
@@ -32,8 +31,8 @@ async def world(storage: Storage, clock: MovableClock) -> World:
 def used(admission: Admission, tokens: int) -> Resolution:
     """Return the settlement of a call that used so many tokens."""
     resolution = settle(admission, 1)
-    outcome = replace(resolution.outcome, input_units=tokens - 1, output_units=1)
-    return replace(resolution, outcome=outcome)
+    outcome = resolution.outcome.changed(input_units=tokens - 1, output_units=1)
+    return resolution.changed(outcome=outcome)
 
 
 async def test_tokens_are_added_at_settlement_and_admission_waits_until_they_are_gone(world: World) -> None:

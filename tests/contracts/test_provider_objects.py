@@ -1,7 +1,5 @@
 """What every Storage promises of what providers keep, run on every engine: recorded with the resolution."""
 
-from dataclasses import replace
-
 import pytest
 
 from tests.contracts.test_storage import World, settle, void
@@ -26,7 +24,7 @@ async def world(storage: Storage, clock: MovableClock) -> World:
 
 def making(resolution: Resolution, *ids: str, at: str = "ups_1") -> Resolution:
     """Return the resolution of a call whose reply named these ids."""
-    return replace(resolution, outcome=replace(resolution.outcome, created_ids=ids, upstream_id=at))
+    return resolution.changed(outcome=resolution.outcome.changed(created_ids=ids, upstream_id=at))
 
 
 async def test_what_a_reply_made_is_its_accounts_whether_it_was_charged_or_not(world: World) -> None:

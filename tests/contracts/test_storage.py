@@ -1,7 +1,7 @@
 """What every Storage promises, run on every engine."""
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -134,7 +134,7 @@ class World:
             group_name="One",
             support_contact="",
         )
-        return replace(admission, **changes)  # type: ignore[arg-type]
+        return admission.changed(**changes)
 
     async def admit(self, *admissions: Admission) -> list[object]:
         answer = await self.storage.post(Batch(resolutions=(), admissions=admissions))

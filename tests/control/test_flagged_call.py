@@ -42,8 +42,7 @@ async def flagged_and_charged(till: TillCalls) -> str:
     """Make a call that is charged 150, and flagged; return its id."""
     admission = await till.admit(hold=HOLD)
     outcome = await till.outcome(admission, {"input": 1})
-    object.__setattr__(outcome, "flag", "beyond_context_window")
-    await till.resolve(admission, outcome)
+    await till.resolve(admission, outcome.changed(flag="beyond_context_window"))
     return admission.facts.call_id
 
 

@@ -126,10 +126,10 @@ class Rows:
         call_id, account_id = resolution.facts.call_id, resolution.facts.account_id
         call = self.calls[call_id]
         if answer.refund:
-            self.calls[call_id] = replace(call, refunded=Nanocredits(call.refunded + answer.refund))
+            self.calls[call_id] = call.changed(refunded=Nanocredits(call.refunded + answer.refund))
             self.entries.append((account_id, answer.refund, answer.balance_after, call_id))
         else:
-            self.calls[call_id] = replace(call, state=answer.state, charge=answer.charge)
+            self.calls[call_id] = call.changed(state=answer.state, charge=answer.charge)
             if answer.state == "settled":
                 self.entries.append((account_id, -answer.charge, answer.balance_after, call_id))
 

@@ -63,7 +63,7 @@ def test_whether_terms_are_stale_is_judged_by_the_newest_time_on_the_row() -> No
     books = books_of(NOON_MS, account_book(balance=5, newest_ms=NOON_MS + 10))
     stale = admission_of(facts_of(), quote_of(1), valid_until_ms=NOON_MS + 10)
     assert isinstance(admit(books, stale), Stale)
-    answer = admitted(books, replace(stale, valid_until_ms=NOON_MS + 11))
+    answer = admitted(books, stale.changed(valid_until_ms=NOON_MS + 11))
     assert answer.admitted_at_ms == NOON_MS + 10
 
 
@@ -280,7 +280,7 @@ def test_the_models_own_maximum_is_held_for_where_it_is_covered_and_the_cap_wher
 
 
 def test_a_cap_is_per_choice_and_its_hold_for_all_of_them() -> None:
-    quote = replace(quote_of(300, capped_hold=90), choices=3)
+    quote = quote_of(300, capped_hold=90).changed(choices=3)
     answer = admitted(books_of(NOON_MS, account_book(balance=200)), admission_of(facts_of(), quote))
     assert (answer.hold, answer.cap_output_tokens) == (90, 30)
 
@@ -302,8 +302,8 @@ def test_an_admission_notes_what_it_changed_and_when() -> None:
 def test_after_the_zone_moved_west_a_call_counts_for_the_day_of_the_counter() -> None:
     """The day that the call stores is the one it was counted in, or the audit would find calls over TPD."""
     books = books_of(NOON_MS, account_book(balance=10))
-    east = replace(admission_of(facts_of(), quote_of(1)), zone=ZoneInfo("Pacific/Auckland"))
-    west = replace(admission_of(facts_of(), quote_of(1)), zone=ZoneInfo("Pacific/Honolulu"))
+    east = admission_of(facts_of(), quote_of(1)).changed(zone=ZoneInfo("Pacific/Auckland"))
+    west = admission_of(facts_of(), quote_of(1)).changed(zone=ZoneInfo("Pacific/Honolulu"))
     days = []
     for admission in (east, west):
         answer = decide_admission(admission, books, Touched())

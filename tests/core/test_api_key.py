@@ -53,6 +53,21 @@ def test_every_letter_and_digit_may_stand_in_a_secret_which_has_190_bits() -> No
     assert 62**32 > 2**190
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "sk-to-0123456789AB0123456789ABCDEFGHIJKLMNOPQRSTUV2ak3u2",
+        "sk-mgmt-zzzzzzzzzzzz00000000000000000000000000000000xy8E42",
+        "sk-to-aB3dE6gH9jK2mN5pQ8sT1vW4yZ7bC0eF3hI6kL9nO2qXMRxc0",
+    ],
+)
+def test_keys_that_were_handed_out_long_ago_are_keys_still(key: str) -> None:
+    prefix = key[: key.rindex("-") + 1]
+    body = key.removeprefix(prefix).ljust(50, "0")
+    # The checksum of what stands before it, as the first version wrote it.
+    assert is_well_formed(prefix + body, prefix) is (len(key) == len(prefix) + 50)
+
+
 def test_keys_do_not_repeat() -> None:
     assert len({generate_key(API_KEY_PREFIX, secrets.choice) for _ in range(1_000)}) == 1_000
 

@@ -4,7 +4,6 @@ Two accounts, three keys of which two have credit limits, two groups. Every answ
 model, and after every step the rows must say what the model says.
 """
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from fractions import Fraction
 from math import ceil
@@ -286,7 +285,7 @@ class BooksMachine(RuleBasedStateMachine):
         call_id = data.draw(st.sampled_from(held), label="call")
         call = self.model.calls[call_id]
         due = max(0, call.hold + beyond_hold) if way == "settle" else 0
-        charged = replace(settled(due), input_units=input_tokens, output_units=output_tokens)
+        charged = settled(due).changed(input_units=input_tokens, output_units=output_tokens)
         outcome = {"settle": charged, "void": VOIDED, "expire": EXPIRED}[way]
         now_ms = self.model.now_ms(call.account_id, self.clock_ms)
         call.state = {"settle": "settled", "void": "voided", "expire": "expired"}[way]

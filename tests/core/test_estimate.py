@@ -1,7 +1,7 @@
 """Estimate: a hold covers every bill that the call can come to, and is no larger than it has to be."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 
 import pytest
@@ -151,7 +151,7 @@ def test_a_step_that_the_input_cannot_reach_is_not_held_for_and_a_cheaper_one_do
 def test_the_affordable_maximum_is_exactly_the_largest_that_fits(
     call: QuotedCall, data: st.DataObject
 ) -> None:
-    quote, choices = replace(call.quote, naming_scaled=0), call.choices
+    quote, choices = call.quote.changed(naming_scaled=0), call.choices
     most = quote.output_units // choices
     near = data.draw(st.integers(0, most), label="a maximum per choice")
     around = quote.hold(near * choices)

@@ -1,22 +1,21 @@
-"""Frozen: whatever a frozen dataclass promises, kept."""
+"""Frozen: it holds what it was given, and nothing changes it."""
 
 import copy
 import pickle
 from collections.abc import Mapping
-from dataclasses import FrozenInstanceError, asdict, field, replace
 
+import msgspec
 import pytest
 
-from tokenopen.core.frozen import frozen
+from tokenopen.core.frozen import Frozen
 
 
-@frozen
-class Sum:
+class Sum(Frozen, frozen=True, kw_only=True):
     """Adds up."""
 
     name: str
     amount: int = 0
-    parts: Mapping[str, int] = field(default_factory=dict)
+    parts: Mapping[str, int] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.amount < 0:
@@ -37,9 +36,9 @@ def test_it_holds_what_it_is_given_and_else_its_defaults() -> None:
 
 def test_nothing_of_it_can_be_changed_or_added() -> None:
     one = Sum(name="a")
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         one.amount = 4  # type: ignore[misc]
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         del one.name
     assert not hasattr(one, "__dict__")
 
@@ -48,8 +47,8 @@ def test_it_is_compared_shown_and_replaced_by_its_fields() -> None:
     one = Sum(name="a", amount=3)
     assert one == Sum(name="a", amount=3) != Sum(name="a", amount=4)
     assert repr(one) == "Sum(name='a', amount=3, parts={})"
-    assert replace(one, amount=5) == Sum(name="a", amount=5)
-    assert asdict(one) == {"name": "a", "amount": 3, "parts": {}}
+    assert one.changed(amount=5) == Sum(name="a", amount=5)
+    assert one.amount == 3
     assert copy.copy(one) == one == pickle.loads(pickle.dumps(one))
 
 

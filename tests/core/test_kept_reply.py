@@ -100,7 +100,7 @@ def test_a_reply_beyond_the_cap_is_not_kept() -> None:
 
 
 def asked(call_id: str, claim: IdempotencyClaim = CLAIM) -> Admission:
-    facts = replace(facts_of(call_id, requests_per_minute=1), claim=claim)
+    facts = facts_of(call_id, requests_per_minute=1).changed(claim=claim)
     return admission_of(facts, quote_of(10))
 
 

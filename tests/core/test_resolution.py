@@ -1,7 +1,5 @@
 """Resolution: a hold is resolved once, a second time is told so, and a repeated batch doubles nothing."""
 
-from dataclasses import replace
-
 import pytest
 
 from tests.core.samples import (
@@ -115,7 +113,7 @@ def test_a_call_that_must_not_cost_gives_back_what_is_left_of_its_charge_once(re
     books = held_books()
     resolve(books, SETTLED)
     books.accounts["acc_1"].post(refunded)
-    books.calls["call_1"] = replace(books.calls["call_1"], refunded=Nanocredits(refunded))
+    books.calls["call_1"] = books.calls["call_1"].changed(refunded=Nanocredits(refunded))
     touched = Touched()
     answer = resolve(books, VOIDED, must_not_cost=True, touched=touched)
     assert isinstance(answer, Resolved)

@@ -1,6 +1,6 @@
 """Items for the till: calls as the pipeline plans them, and how they end."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -64,7 +64,7 @@ class TillItems:
 
     def voids_of_nothing(self, count: int, facts: CallFacts) -> list[Resolution]:
         """Return voids of calls that were never admitted, which change nothing."""
-        return [self.void(replace(facts, call_id=new_id("call", 0))) for _ in range(count)]
+        return [self.void(facts.changed(call_id=new_id("call", 0))) for _ in range(count)]
 
     def must_not_cost(self, facts: CallFacts) -> Resolution:
         """Return the void of a call that was answered 5xx."""

@@ -23,7 +23,7 @@ from tokenopen.core.errors import (
     TpmExceeded,
 )
 from tokenopen.core.estimate import Quote
-from tokenopen.core.frozen import frozen
+from tokenopen.core.frozen import Frozen
 from tokenopen.core.kept_reply import AlreadyMade, KeptCall, KeptReply, decide_claim
 from tokenopen.core.ledger import AccountBook, KeyBook, release, reserve, settle
 from tokenopen.core.money import ZERO, Nanocredits, ceil_div
@@ -31,8 +31,7 @@ from tokenopen.core.rate_limit import Day, LimitUse, RateWindow, day_at
 from tokenopen.core.token_window import TokenWindow
 
 
-@frozen
-class OpenCall:
+class OpenCall(Frozen, frozen=True, kw_only=True):
     """What a call's row says of its hold and its charge."""
 
     state: CallState
@@ -64,8 +63,7 @@ class Books:
     open_calls: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
-@frozen
-class Admission:
+class Admission(Frozen, frozen=True, kw_only=True):
     """A call that asks to be admitted, with what it was resolved under."""
 
     facts: CallFacts
@@ -80,8 +78,7 @@ class Admission:
     support_contact: str
 
 
-@frozen
-class Admitted:
+class Admitted(Frozen, frozen=True, kw_only=True):
     """The call may go out. ``cap_output_tokens`` is set where the caller named no maximum and credit does
     not cover the model's own."""
 
@@ -110,8 +107,7 @@ class Lapsed:
 LAPSED: Final = Lapsed()
 
 
-@frozen
-class Resolution:
+class Resolution(Frozen, frozen=True, kw_only=True):
     """How an admitted call ended.
 
     ``must_not_cost`` goes with a void for a call that was answered 5xx: if a settlement turns out to have
@@ -124,8 +120,7 @@ class Resolution:
     kept: KeptReply | None = None
 
 
-@frozen
-class Resolved:
+class Resolved(Frozen, frozen=True, kw_only=True):
     """The hold is resolved. ``charge + absorbed`` is the exact price of the usage (invariant I10)."""
 
     state: CallState
@@ -274,14 +269,22 @@ def _admitted_before(admission: Admission, call: OpenCall, books: Books) -> Admi
     account = books.accounts[facts.account_id]
     window = books.windows[facts.account_id, facts.group_id]
     capped = call.hold < quote.hold(quote.output_units)
-    return _admitted(admission, window, books, hold=call.hold, capped=capped, now_ms=account.newest_ms)
+    now_ms = account.newest_ms
+    day = day_at(now_ms, admission.zone)
+    return _admitted(admission, window, books, hold=call.hold, capped=capped, now_ms=now_ms, day=day)
 
 
 def _admitted(
-    admission: Admission, window: RateWindow, books: Books, *, hold: Nanocredits, capped: bool, now_ms: int
+    admission: Admission,
+    window: RateWindow,
+    books: Books,
+    *,
+    hold: Nanocredits,
+    capped: bool,
+    now_ms: int,
+    day: Day,
 ) -> Admitted:
     limits, quote = admission.facts.terms.limits, admission.quote
-    day = day_at(now_ms, admission.zone)
     minute, today = limit_uses(
         window,
         per_minute=limits.requests_per_minute,
@@ -353,7 +356,10 @@ def decide_admission(
     if made is not None:
         return made
     day = day_at(now_ms, admission.zone)
-    window = books.windows.setdefault((facts.account_id, facts.group_id), RateWindow())
+    names = (facts.account_id, facts.group_id)
+    window = books.windows.get(names)
+    if window is None:
+        window = books.windows[names] = RateWindow()
     window.advance(now_ms, day)
     refusal = refuse_limits(admission, window, books, now_ms=now_ms, day=day)
     if refusal is not None:
@@ -368,7 +374,6 @@ def decide_admission(
     window.count()
     account.newest_ms = key.last_used_at_ms = now_ms
     touched.add(facts)
-    names = (facts.account_id, facts.group_id)
     touched.windows.add(names)
     if names in books.open_calls:
         books.open_calls[names] += 1
@@ -380,7 +385,7 @@ def decide_admission(
             state="held",
         )
     capped = output_units < admission.quote.output_units
-    return _admitted(admission, window, books, hold=hold, capped=capped, now_ms=now_ms)
+    return _admitted(admission, window, books, hold=hold, capped=capped, now_ms=now_ms, day=day)
 
 
 def _note_kept(resolution: Resolution, books: Books) -> None:

@@ -22,6 +22,8 @@ _ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 _PUBLIC_ID_LENGTH: Final = 12
 _SECRET_LENGTH: Final = 32  # 62^32 is a little more than 2^190
 _CHECKSUM_LENGTH: Final = 6
+# Two digits of base 62, the lower one first.
+_PAIRS: Final = tuple(low + high for high in _ALPHABET for low in _ALPHABET)
 _BODY_LENGTH: Final = _PUBLIC_ID_LENGTH + _SECRET_LENGTH + _CHECKSUM_LENGTH
 
 ApiKeyState = Literal["active", "disabled", "revoked"]
@@ -62,12 +64,10 @@ class ApiKey:
 
 
 def _checksum(text: str) -> str:
-    value = zlib.crc32(text.encode("ascii"))
-    digits = []
-    for _ in range(_CHECKSUM_LENGTH):
-        value, digit = divmod(value, 62)
-        digits.append(_ALPHABET[digit])
-    return "".join(digits)
+    """Return the CRC-32 of a text in base 62, lowest digits first."""
+    rest, low = divmod(zlib.crc32(text.encode("ascii")), len(_PAIRS))
+    high, middle = divmod(rest, len(_PAIRS))
+    return _PAIRS[low] + _PAIRS[middle] + _PAIRS[high]
 
 
 def generate_key(prefix: str, choose: Callable[[str], str]) -> str:

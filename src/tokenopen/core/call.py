@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from tokenopen.core.frozen import frozen
+from tokenopen.core.frozen import Frozen
 from tokenopen.core.money import ZERO, Nanocredits
 from tokenopen.core.terms import Terms
 
@@ -52,8 +52,7 @@ class IdempotencyClaim:
     request_hash: bytes
 
 
-@frozen
-class CallFacts:
+class CallFacts(Frozen, frozen=True, kw_only=True):
     """What is known of a call when it is admitted."""
 
     call_id: str
@@ -69,8 +68,7 @@ class CallFacts:
     claim: IdempotencyClaim | None = None
 
 
-@frozen
-class Outcome:
+class Outcome(Frozen, frozen=True, kw_only=True):
     """How a call ended. ``due`` is the exact charge before credit limits it; 0 unless settled.
 
     ``usage_json`` and ``prices_json`` are what the charge is recomputed from (invariant I10).

@@ -12,6 +12,6 @@ def charge_for(usage: Usage, prices: Prices, *, multiplier_ppm: int) -> Nanocred
     assert multiplier_ppm >= 0
     assert not prices.unpriced(usage.units), "what has no price is never charged"
     per_million = prices.per_million
-    units_price = sum(units * per_million[unit_class] for unit_class, units in usage)
+    units_price = sum([units * per_million[unit_class] for unit_class, units in usage])
     list_price_scaled = units_price + prices.per_call * UNITS_PER_PRICE
     return Nanocredits(list_price_scaled * multiplier_ppm // _DIVISOR)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from tokenopen.core.catalog import PriceRevision, Prices
-from tokenopen.core.frozen import frozen
+from tokenopen.core.frozen import Frozen
 from tokenopen.core.money import PPM_ONE, UNITS_PER_PRICE, Nanocredits, ceil_div
 from tokenopen.core.usage import Usage, usage_of
 
@@ -24,8 +24,7 @@ MAXIMUM_BYTES: Final = 40
 _DIVISOR: Final = UNITS_PER_PRICE * PPM_ONE
 
 
-@frozen
-class Quote:
+class Quote(Frozen, frozen=True, kw_only=True):
     """What a call can cost as a function of its output units, in nano-credits x 10^12.
 
     ``output_units`` is the most the call can give if it goes out as the caller wrote it.

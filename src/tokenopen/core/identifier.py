@@ -31,12 +31,12 @@ _DIGITS: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 # Ten digits of base 32 hold the 48 bits of time.
 _TIME_DIGITS: Final = 10
 _PAIRS: Final = tuple(high + low for high in _DIGITS for low in _DIGITS)
-
-
-_RANDOM_BYTES: Final = 10
+# 80 bits: of each byte of chance five make a digit.
+_RANDOM_DIGITS: Final = 16
+_DIGIT_OF_BYTE: Final = (_DIGITS * 8).encode()
 # Asking the kernel gives up the interpreter's lock, which then has to be waited for, so it is asked seldom.
 _POOL_SIZE: Final = 400
-_pool: Final[list[bytes]] = []
+_pool: Final[list[str]] = []
 os.register_at_fork(after_in_child=_pool.clear)
 
 
@@ -46,19 +46,10 @@ def new_id(kind: Kind, now_ms: int) -> str:
         # Taken by one operation, so that no two threads ever get the same.
         chance = _pool.pop()
     except IndexError:
-        drawn = os.urandom(_POOL_SIZE * _RANDOM_BYTES)
-        chance, *rest = [drawn[at : at + _RANDOM_BYTES] for at in range(0, len(drawn), _RANDOM_BYTES)]
+        drawn = os.urandom(_POOL_SIZE * _RANDOM_DIGITS).translate(_DIGIT_OF_BYTE).decode()
+        chance, *rest = [drawn[at : at + _RANDOM_DIGITS] for at in range(0, len(drawn), _RANDOM_DIGITS)]
         _pool.extend(rest)
-    # In halves of 40 bits: small integers are fast ones.
-    high, low = int.from_bytes(chance[:5], "big"), int.from_bytes(chance[5:], "big")
-    return f"{kind}_{_begin(now_ms)}{_encode(high)}{_encode(low)}"
-
-
-def _encode(bits: int) -> str:
-    """Return 40 bits as 8 digits."""
-    return (
-        _PAIRS[bits >> 30] + _PAIRS[(bits >> 20) & 1023] + _PAIRS[(bits >> 10) & 1023] + _PAIRS[bits & 1023]
-    )
+    return f"{kind}_{_begin(now_ms)}{chance}"
 
 
 @lru_cache(maxsize=16)

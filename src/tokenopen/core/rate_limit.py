@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from tokenopen.core.frozen import frozen
+from tokenopen.core.frozen import Frozen
 from tokenopen.core.money import ceil_div
 
 SLOTS: Final = 61
@@ -52,8 +52,7 @@ def _day_of_quarter(quarter: int, zone: ZoneInfo) -> Day:
     )
 
 
-@frozen
-class LimitUse:
+class LimitUse(Frozen, frozen=True, kw_only=True):
     """One limit after a call was admitted or refused. Seconds are rounded up."""
 
     limit: int
@@ -63,7 +62,7 @@ class LimitUse:
     @property
     def remaining(self) -> int:
         """How many more calls would pass now."""
-        return max(0, self.limit - self.used)
+        return self.limit - self.used if self.used < self.limit else 0
 
 
 class RateWindow:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from tokenopen.core.frozen import frozen
+from tokenopen.core.frozen import Frozen
 from tokenopen.core.group import (
     LIMIT_NAMES,
     MODEL_PATTERN,
@@ -58,8 +58,7 @@ class Entitlement:
         )
 
 
-@frozen
-class Terms:
+class Terms(Frozen, frozen=True, kw_only=True):
     """What applies to one call."""
 
     group_revision_id: str

@@ -67,6 +67,8 @@ class TokenWindow:
 
     def use(self, limit: int, now_ms: int) -> LimitUse:
         """Return the limit's state, as rate-limit headers and pages show it."""
-        newest = next(reversed(self._recent(now_ms)), None)
+        recent = self._recent(now_ms)
+        used = self._sum if recent is self._counts else sum(recent.values())
+        newest = next(reversed(recent), None)
         resets_in_s = 0 if newest is None else max(1, ceil_div((newest + SLOTS) * 1000 - now_ms, 1000))
-        return LimitUse(limit=limit, used=self.used(now_ms), resets_in_s=resets_in_s)
+        return LimitUse(limit=limit, used=used, resets_in_s=resets_in_s)

@@ -14,8 +14,9 @@ model is sold by something else than tokens; such a call needs a price that name
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final, Literal
+
+from tokenopen.core.frozen import Frozen
 
 INPUT_CLASSES: Final = (
     "input",
@@ -33,6 +34,9 @@ COUNTED_CLASSES: Final = ("images", "characters", "seconds", "searches", "web_se
 # Sold beside tokens, never instead: units of these that have no price leave the tokens due.
 ADDED_CLASSES: Final = frozenset({"web_searches", "containers"})
 USAGE_CLASSES: Final = TOKEN_CLASSES + COUNTED_CLASSES
+_INPUT: Final = frozenset(INPUT_CLASSES)
+_OUTPUT: Final = frozenset(OUTPUT_CLASSES)
+_ALL: Final = frozenset(USAGE_CLASSES)
 
 # No real call comes near this; a report beyond it is a fault.
 UNITS_MAX: Final = 10**9
@@ -44,8 +48,7 @@ class ImpossibleUsage(ValueError):
     """A provider's report that cannot be true: negative, not whole, or classes that do not sum."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Frozen, frozen=True):
     """Units by class; a class that is not named has none.
 
     ``cost`` is what the provider says that it takes for them, in nano-credits; None where it does not say.
@@ -57,7 +60,7 @@ class Usage:
 
     def __post_init__(self) -> None:
         for unit_class, units in self.units.items():
-            if unit_class not in USAGE_CLASSES:
+            if unit_class not in _ALL:
                 raise ImpossibleUsage(f"unknown usage class {unit_class!r}")
             if type(units) is not int or not 0 <= units <= UNITS_MAX:
                 raise ImpossibleUsage(f"{units} units of {unit_class}")
@@ -73,12 +76,12 @@ class Usage:
     @property
     def input_units(self) -> int:
         """All units that went in, however they are priced."""
-        return sum(self.units.get(unit_class, 0) for unit_class in INPUT_CLASSES)
+        return sum([count for unit_class, count in self.units.items() if unit_class in _INPUT])
 
     @property
     def output_units(self) -> int:
         """All units that came out, however they are priced."""
-        return sum(self.units.get(unit_class, 0) for unit_class in OUTPUT_CLASSES)
+        return sum([count for unit_class, count in self.units.items() if unit_class in _OUTPUT])
 
 
 def usage_of(*, source: UsageSource = "reported", **units: int) -> Usage:

@@ -1,7 +1,7 @@
 """Check: may this caller make this call, under which terms, and what can it cost? Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -12,7 +12,7 @@ from tokenopen.core.caller import Caller, find_entitlement, group_is_open, refus
 from tokenopen.core.catalog import PER_CALL, Catalog, Model, PriceRevision, Prices, Route
 from tokenopen.core.errors import InvalidRequest, ModelNotAllowed, ModelNotFound
 from tokenopen.core.estimate import FREE_QUOTE, input_bound, quote_for
-from tokenopen.core.frozen import frozen
+from tokenopen.core.frozen import Frozen
 from tokenopen.core.terms import Terms, allows, resolve_terms
 from tokenopen.gateway.directory import Resolved
 from tokenopen.gateway.reference import NOTHING_REFERRED, Referred
@@ -54,8 +54,7 @@ class Offer:
     terms: Terms
 
 
-@frozen
-class Plan:
+class Plan(Frozen, frozen=True, kw_only=True):
     """A call that may be made: how it is admitted, where it may go, what it is charged by.
 
     ``surface`` is the one that its caller speaks, ``request`` what is sent to the provider.
@@ -210,7 +209,7 @@ def _translate(
         left_out=carried.left_out,
         max_output_tokens=model_max_output if most is None else most,
     )
-    return replace(carried.request, max_output_tokens=most), translated
+    return carried.request.changed(max_output_tokens=most), translated
 
 
 def plan_call(

@@ -16,7 +16,7 @@ import structlog
 from tokenopen import __version__
 from tokenopen.core.catalog import Endpoint, Route
 from tokenopen.core.errors import NotFound, NoUpstreamAvailable, Refusal, UpstreamError, UpstreamTimeout
-from tokenopen.core.frozen import frozen
+from tokenopen.core.frozen import Frozen
 from tokenopen.gateway.affinity import order_routes
 from tokenopen.gateway.check import Plan
 from tokenopen.gateway.health import Health
@@ -43,8 +43,7 @@ _RETRY_AFTER_S: Final = 5
 _log = structlog.get_logger()
 
 
-@frozen
-class Attempt:
+class Attempt(Frozen, frozen=True, kw_only=True):
     """One try at one upstream, as the call's record keeps it."""
 
     upstream_id: str
@@ -54,11 +53,12 @@ class Attempt:
     translated_to: str | None = None
 
 
-@frozen
-class Forwarded:
+class Forwarded(Frozen, frozen=True, kw_only=True):
     """A reply has begun: a 200, or a refusal in the provider's own words."""
 
     reply: UpstreamReply
+    # In lower case; empty where the provider says none.
+    content_type: bytes
     endpoint: Endpoint
     convention: ReportConvention
     attempts: Sequence[Attempt]
@@ -124,7 +124,7 @@ class Forwarder:
             result: str
             try:
                 reply = await self._upstream.send(self._request(plan, route, cap_output_tokens))
-                _refuse_encoding(reply)
+                content_type = _content_type(reply)
             except CredentialUnreadable as failure:
                 result = type(failure).__name__
                 _log.error("credential_unreadable", upstream=route.endpoint.name, error=str(failure))
@@ -157,6 +157,7 @@ class Forwarder:
                     )
                     return Forwarded(
                         reply=reply,
+                        content_type=content_type,
                         endpoint=route.endpoint,
                         convention=provider.convention,
                         attempts=attempts,
@@ -228,12 +229,19 @@ def _retry_after_s(reply: UpstreamReply) -> int | None:
     return None
 
 
-def _refuse_encoding(reply: UpstreamReply) -> None:
-    """Raise ReplyBroken for a reply that is compressed although we said identity: it could not be metered."""
+def _content_type(reply: UpstreamReply) -> bytes:
+    """Return a reply's content type in lower case.
+
+    Raises ReplyBroken for a reply that is compressed although we said identity: it could not be metered.
+    """
+    content_type = b""
     for name, value in reply.headers:
-        if name == b"content-encoding" and value.lower() != b"identity":
+        if name == b"content-type":
+            content_type = value.lower()
+        elif name == b"content-encoding" and value.lower() != b"identity":
             reply.close()
             raise ReplyBroken(f"the reply is encoded as {value!r}")
+    return content_type
 
 
 def _refusal_for_failure(failure: UpstreamFailure, plan: Plan, unreached: Refusal) -> Refusal:

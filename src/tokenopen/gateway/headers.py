@@ -1,6 +1,7 @@
 """Headers that TokenOpen adds to replies, and the few of the provider's that pass."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from tokenopen.core.errors import Refusal
@@ -11,6 +12,14 @@ PASSED_REPLY_HEADERS: Final = frozenset({b"content-type", b"openai-processing-ms
 JSON_TYPE: Final = (b"content-type", b"application/json")
 
 
+# Of each limit the names of limit, remaining and reset.
+_LIMIT_NAMES: Final = tuple(
+    tuple(b"x-ratelimit-%b-%b" % (what, of) for what in (b"limit", b"remaining", b"reset"))
+    for of in (b"requests", b"requests-day", b"tokens")
+)
+
+
+@lru_cache(maxsize=1024)
 def format_duration(seconds: int) -> bytes:
     """Return a duration as OpenAI writes it in rate-limit headers: ``1s``, ``6m0s``, ``2h3m4s``."""
     minutes, rest = divmod(seconds, 60)
@@ -25,12 +34,12 @@ def limit_headers(
 ) -> list[tuple[bytes, bytes]]:
     """Return the group and, for each limit that is set, limit, remaining and reset."""
     headers = [(b"x-tokenopen-group", group_slug.encode())]
-    for use, suffix in ((minute, b"requests"), (today, b"requests-day"), (tokens, b"tokens")):
+    for use, (limit, remaining, reset) in zip((minute, today, tokens), _LIMIT_NAMES, strict=True):
         if use is not None:
             headers += [
-                (b"x-ratelimit-limit-" + suffix, b"%d" % use.limit),
-                (b"x-ratelimit-remaining-" + suffix, b"%d" % use.remaining),
-                (b"x-ratelimit-reset-" + suffix, format_duration(use.resets_in_s)),
+                (limit, b"%d" % use.limit),
+                (remaining, b"%d" % use.remaining),
+                (reset, format_duration(use.resets_in_s)),
             ]
     return headers
 

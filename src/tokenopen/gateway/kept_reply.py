@@ -65,5 +65,4 @@ async def replay(storage: Storage, plan: Plan, made: AlreadyMade, connection: Co
     headers = [
         (name.encode("latin-1"), value.encode("latin-1")) for name, value in json.loads(row["headers"])
     ]
-    await connection.start(200, [*headers, (b"content-length", b"%d" % len(body)), REPLAYED])
-    await connection.finish(body)
+    await connection.reply(200, [*headers, REPLAYED], body)

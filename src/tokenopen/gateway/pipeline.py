@@ -18,7 +18,7 @@ import structlog
 from tokenopen.core.admission import Admitted, Lapsed, Resolution, Stale
 from tokenopen.core.call import EndReason, IdempotencyClaim
 from tokenopen.core.errors import CallStillRunning, Refusal, StorageUnavailable
-from tokenopen.core.frozen import frozen
+from tokenopen.core.frozen import Frozen
 from tokenopen.core.kept_reply import AlreadyMade, read_claim
 from tokenopen.gateway.check import Plan, check_caller, plan_call
 from tokenopen.gateway.connection import ClientLeft, Connection
@@ -59,8 +59,7 @@ class Gateway:
     meter: Meter = field(default_factory=Meter)
 
 
-@frozen
-class IncomingCall:
+class IncomingCall(Frozen, frozen=True, kw_only=True):
     """A call as it came: an API, a well-formed key's keyed hash, a body and what was said beside it."""
 
     call_id: str
@@ -127,7 +126,7 @@ async def forward_and_settle(
     try:
         if forwarded.reply.status != 200:
             await relay_rejection(relay, connection)
-        elif is_event_stream(forwarded):
+        elif forwarded.content_type.startswith(b"text/event-stream"):
             await relay_stream(relay, connection)
         else:
             await relay_json(relay, connection)
@@ -245,11 +244,3 @@ def reply_headers(
         if plan.translated.left_out:
             headers.append((b"x-tokenopen-left-out", ", ".join(plan.translated.left_out).encode()))
     return headers
-
-
-def is_event_stream(forwarded: Forwarded) -> bool:
-    """Tell whether the provider answers with server-sent events."""
-    return any(
-        name == b"content-type" and value.lower().startswith(b"text/event-stream")
-        for name, value in forwarded.reply.headers
-    )

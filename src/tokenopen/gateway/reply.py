@@ -6,7 +6,6 @@ passes as it comes but for its last part, which waits for the settlement.
 
 import asyncio
 import json
-from dataclasses import replace
 from typing import Final
 
 from tokenopen.core.admission import Resolved
@@ -37,7 +36,7 @@ async def relay_json(relay: Relay, connection: Connection) -> None:
     reply = relay.forwarded.reply
     try:
         with connection.abort_on_leave():
-            body, whole = await _collect(reply, 0 if _is_binary(reply) else COLLECTED_BYTES_MAX)
+            body, whole = await _collect(reply, 0 if _is_binary(relay) else COLLECTED_BYTES_MAX)
     except ClientLeft:
         relay.put(relay.free("client_left_early", status=499))
         return
@@ -58,20 +57,12 @@ async def relay_json(relay: Relay, connection: Connection) -> None:
     upstream_ms = relay.upstream_ms()
     outcome = _json_outcome(relay, body)
     if created_ids := relay.plan.wire.created_ids(body):
-        outcome = replace(outcome, created_ids=created_ids)
+        outcome = outcome.changed(created_ids=created_ids)
     body = _in_callers_shape(relay, body)
     kept = None if relay.keeper is None else relay.keeper.whole_json(body)
     charge = await _settle(relay, outcome, kept)
-    await connection.start(
-        200,
-        [
-            *relay.headers,
-            (b"content-length", b"%d" % len(body)),
-            (b"x-tokenopen-charge", charge.encode()),
-            (b"x-tokenopen-upstream-ms", b"%d" % upstream_ms),
-        ],
-    )
-    await connection.finish(body)
+    charged = (b"x-tokenopen-charge", charge.encode()), (b"x-tokenopen-upstream-ms", b"%d" % upstream_ms)
+    await connection.reply(200, [*relay.headers, *charged], body)
 
 
 async def relay_rejection(relay: Relay, connection: Connection) -> None:
@@ -91,8 +82,7 @@ async def relay_rejection(relay: Relay, connection: Connection) -> None:
     if relay.plan.translated is not None:
         body = relay.plan.translated.translation.write_rejection(reply.status, body)
         headers = [*(header for header in headers if header[0] != JSON_TYPE[0]), JSON_TYPE]
-    await connection.start(reply.status, [*headers, (b"content-length", b"%d" % len(body))])
-    await connection.finish(body)
+    await connection.reply(reply.status, headers, body)
 
 
 def _in_callers_shape(relay: Relay, body: bytes) -> bytes:
@@ -115,11 +105,9 @@ def _untranslated(relay: Relay, reason: str) -> UpstreamError:
     return UpstreamError(f"The provider's reply cannot be given by {path}: {reason}. Nothing was charged.")
 
 
-def _is_binary(reply: UpstreamReply) -> bool:
+def _is_binary(relay: Relay) -> bool:
     """Tell whether a reply is no text, so that nothing can be read in it."""
-    return any(
-        name == b"content-type" and value.lower().startswith(_BINARY_TYPES) for name, value in reply.headers
-    )
+    return relay.forwarded.content_type.startswith(_BINARY_TYPES)
 
 
 async def _collect(reply: UpstreamReply, bytes_max: int) -> tuple[bytes, bool]:
@@ -151,8 +139,8 @@ def _json_outcome(relay: Relay, body: bytes) -> Outcome:
 async def _settle(relay: Relay, outcome: Outcome, kept: KeptReply | None = None) -> str:
     """Return the charge in credits once it is durable. Raises StorageUnavailable; then nothing is charged."""
     answered = relay.put(outcome, kept)
-    # Cheaper than asyncio.timeout: withdrawing the answer ends the waiting for it.
-    patience = asyncio.get_running_loop().call_later(SETTLE_TIMEOUT_S, answered.cancel)
+    # Withdrawing the answer ends the waiting for it.
+    relay.till.patience_of_replies.end_after(SETTLE_TIMEOUT_S, answered, answered.cancel)
     try:
         answer = await answered
     except BaseException:
@@ -161,8 +149,6 @@ async def _settle(relay: Relay, outcome: Outcome, kept: KeptReply | None = None)
         if answered.cancelled() and task is not None and not task.cancelling():
             raise StorageUnavailable from None
         raise
-    finally:
-        patience.cancel()
     if not isinstance(answer, Resolved):
         # The hold was voided meanwhile (the worker's lease had lapsed), so there is no charge to reply for.
         raise StorageUnavailable
@@ -202,7 +188,7 @@ async def _relay_large(relay: Relay, connection: Connection, collected: bytes) -
 
 def _known_before(relay: Relay, beginning: bytes) -> Usage | None:
     """Return what a reply that is no text costs: nothing in it tells, so it is known before or not at all."""
-    if not _is_binary(relay.forwarded.reply):
+    if not _is_binary(relay):
         return None
     usage = relay.plan.surface.estimate_reply(relay.plan.request, beginning)
     return usage if usage.units else None

@@ -10,7 +10,7 @@ from tokenopen.core.admission import Resolution
 from tokenopen.core.call import CostSource, EndReason, Outcome
 from tokenopen.core.catalog import Prices
 from tokenopen.core.charge import charge_for
-from tokenopen.core.frozen import frozen
+from tokenopen.core.frozen import Frozen
 from tokenopen.core.kept_reply import KeptReply
 from tokenopen.core.money import AMOUNT_MAX, Nanocredits, format_amount
 from tokenopen.core.usage import ADDED_CLASSES, Usage
@@ -61,8 +61,7 @@ def free_outcome(
     )
 
 
-@frozen
-class Relay:
+class Relay(Frozen, frozen=True, kw_only=True):
     """An admitted call whose provider has begun to reply: what it may turn out to be, and the till."""
 
     till: Till

@@ -8,7 +8,7 @@ settling slow           a comment every 10 s, at most 60 s, then nothing is char
 """
 
 import asyncio
-from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from tokenopen.core.admission import Resolved
@@ -18,6 +18,7 @@ from tokenopen.core.kept_reply import KeptReply
 from tokenopen.core.money import format_amount
 from tokenopen.core.usage import ImpossibleUsage, Usage
 from tokenopen.gateway.connection import ClientLeft, Connection
+from tokenopen.gateway.patience import wake
 from tokenopen.gateway.settle import IMPOSSIBLE_USAGE, Relay
 from tokenopen.ports.upstream import UpstreamFailure
 from tokenopen.upstream.dialect import failure_from
@@ -41,7 +42,7 @@ async def relay_stream(relay: Relay, connection: Connection) -> None:
     end_reason = await passage.run()
     outcome = passage.outcome(end_reason)
     if reader.created_ids:
-        outcome = replace(outcome, created_ids=reader.created_ids)
+        outcome = outcome.changed(created_ids=reader.created_ids)
     kept = None
     if relay.keeper is not None and end_reason in ("completed", "client_left"):
         kept = relay.keeper.whole_stream(reader)
@@ -152,7 +153,7 @@ class _Passage:
             return reported
         least = min(self._estimated(delivered, end_reason), reported, key=lambda outcome: outcome.due)
         # What the provider takes is for all that it did.
-        return replace(least, cost=reported.cost, cost_source=reported.cost_source)
+        return least.changed(cost=reported.cost, cost_source=reported.cost_source)
 
     def _estimated(self, delivered: int, end_reason: EndReason) -> Outcome:
         """Return what so many events with content cost, as an estimate; nothing where there are none."""
@@ -169,8 +170,11 @@ async def _finish(
     """Settle, then send what was withheld."""
     answered = relay.put(outcome, kept)
     for _ in range(KEEPALIVES_MAX):
-        done, _pending = await asyncio.wait((answered,), timeout=KEEPALIVE_EVERY_S)
-        if done:
+        waiter: asyncio.Future[None] = answered.get_loop().create_future()
+        answered.add_done_callback(partial(wake, waiter))
+        relay.till.patience_of_streams.end_after(KEEPALIVE_EVERY_S, waiter, partial(wake, waiter))
+        await waiter
+        if answered.done():
             break
         await connection.send(KEEPALIVE)
     else:

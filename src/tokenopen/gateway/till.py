@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic, perf_counter_ns
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar, cast
 
 import structlog
 
@@ -23,6 +23,7 @@ from tokenopen.core.admission import Admission, Admitted, Resolution
 from tokenopen.core.call import Outcome
 from tokenopen.core.errors import StorageUnavailable
 from tokenopen.gateway.meter import Meter
+from tokenopen.gateway.patience import Patience
 from tokenopen.ports.storage import (
     AccountsBusy,
     AdmissionAnswer,
@@ -47,7 +48,7 @@ Answer = TypeVar("Answer")
 Part = TypeVar("Part", Resolution, Admission)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Waiting(Generic[Item, Answer]):
     item: Item
     answered: asyncio.Future[Answer]
@@ -74,15 +75,21 @@ class Till:
         self._meter = meter or Meter()
         self._resolving: deque[_Resolving] = deque()
         self._admitting: deque[_Admitting] = deque()
+        # With those who wait for a settlement: until a reply is given up, until a stream says that it lives.
+        self.patience_of_replies = Patience()
+        self.patience_of_streams = Patience()
         self._filled = asyncio.Event()
         self._closing = False
         # The database has been found away, and not found again since.
         self._away = False
         self._writer: asyncio.Task[None] | None = None
+        # Asked for once, since asking costs a system call each time (CPython 3.11 compares process ids).
+        self._loop = cast(asyncio.AbstractEventLoop, None)  # until start
 
     def start(self) -> None:
         """Begin to work."""
-        self._writer = asyncio.create_task(self._work(), name="till")
+        self._loop = asyncio.get_running_loop()
+        self._writer = self._loop.create_task(self._work(), name="till")
 
     async def close(self) -> None:
         """Write what has gathered, once, and stop."""
@@ -95,7 +102,7 @@ class Till:
         """Admit a call, or say why not. Refuses StorageUnavailable. Cancelling voids what was admitted."""
         if self._away:
             return StorageUnavailable()
-        answered: asyncio.Future[AdmissionAnswer] = asyncio.get_running_loop().create_future()
+        answered: asyncio.Future[AdmissionAnswer] = self._loop.create_future()
         self._admitting.append(_Waiting(admission, answered))
         self._filled.set()
         return await answered
@@ -110,7 +117,7 @@ class Till:
 
     def put(self, resolution: Resolution) -> asyncio.Future[ResolutionAnswer]:
         """Hand a resolution over without waiting for its answer."""
-        answered: asyncio.Future[ResolutionAnswer] = asyncio.get_running_loop().create_future()
+        answered: asyncio.Future[ResolutionAnswer] = self._loop.create_future()
         self._resolving.append(_Waiting(resolution, answered))
         self._filled.set()
         return answered
@@ -200,7 +207,7 @@ class Till:
         for waiting in busy_admitting:
             _answer(waiting.answered, StorageUnavailable())
         if busy_resolving:
-            asyncio.get_running_loop().call_later(RETRY_MAX_S, self._put_back, busy_resolving)
+            self._loop.call_later(RETRY_MAX_S, self._put_back, busy_resolving)
         if free_resolving or free_admitting:
             await self._post(free_resolving, free_admitting)
 
@@ -217,9 +224,7 @@ class Till:
         begun_s = monotonic()
         pause_s = RETRY_MIN_S
         while True:
-            patience = asyncio.get_running_loop().call_later(
-                ADMISSION_PATIENCE_S, self._refuse_waiting, admitting
-            )
+            patience = self._loop.call_later(ADMISSION_PATIENCE_S, self._refuse_waiting, admitting)
             posted_ns = perf_counter_ns()
             try:
                 answer = await self._storage.post(

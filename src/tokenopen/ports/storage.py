@@ -23,7 +23,7 @@ from tokenopen.core.call import CallFacts
 from tokenopen.core.caller import Caller
 from tokenopen.core.catalog import Catalog
 from tokenopen.core.errors import Refusal
-from tokenopen.core.frozen import frozen
+from tokenopen.core.frozen import Frozen
 from tokenopen.core.kept_reply import AlreadyMade
 
 
@@ -43,8 +43,7 @@ class AccountsBusy(StorageAway):
         self.account_ids = account_ids
 
 
-@frozen
-class Batch:
+class Batch(Frozen, frozen=True, kw_only=True):
     """What one transaction of the till does: resolutions first, then admissions in arrival order.
 
     ``repeated`` says that an earlier try may have committed; calls that it already applied are then
@@ -74,8 +73,7 @@ class WorkerView:
     lapsed: bool
 
 
-@frozen
-class BatchAnswer:
+class BatchAnswer(Frozen, frozen=True, kw_only=True):
     """One answer per item, in the batch's order."""
 
     resolutions: Sequence[ResolutionAnswer]

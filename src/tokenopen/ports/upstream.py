@@ -16,7 +16,7 @@ exceptions below, told apart by what the gateway may do next: only after ``NotRe
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from tokenopen.core.frozen import frozen
+from tokenopen.core.frozen import Frozen
 
 
 class UpstreamFailure(Exception):
@@ -53,8 +53,7 @@ class StreamedBody(Protocol):
         """Return it from its beginning, in pieces of bounded size; again where a call is tried again."""
 
 
-@frozen
-class UpstreamRequest:
+class UpstreamRequest(Frozen, frozen=True, kw_only=True):
     """One request to a provider. ``url`` is absolute; header names are lower case.
 
     ``host``, ``content-length``, ``connection`` and ``accept-encoding: identity`` are the adapter's to add.

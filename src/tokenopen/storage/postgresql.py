@@ -8,7 +8,6 @@ without a restart once it is back. The time is always the server's.
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace
 from time import perf_counter_ns
 from typing import Any, Final
 
@@ -206,7 +205,7 @@ class PostgresqlStorage:
                 return answer
             begun_ns = perf_counter_ns()
             await commit(connection)
-            return replace(answer, commit_us=(perf_counter_ns() - begun_ns) // 1000)
+            return answer.changed(commit_us=(perf_counter_ns() - begun_ns) // 1000)
 
     async def _decide(self, connection: Connection, batch: Batch) -> tuple[BatchAnswer, bool]:
         account_ids = rows_concerned(batch).accounts

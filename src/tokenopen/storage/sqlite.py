@@ -12,7 +12,6 @@ import sqlite3
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any, Final
@@ -232,7 +231,7 @@ class SqliteStorage:
                 self._books.drop()
                 self._roll_back()
                 raise
-            return replace(answer, commit_us=(perf_counter_ns() - begun_ns) // 1000)
+            return answer.changed(commit_us=(perf_counter_ns() - begun_ns) // 1000)
 
     async def _commit(self) -> None:
         commit = asyncio.get_running_loop().run_in_executor(self._committer, self._writer.execute, "COMMIT")

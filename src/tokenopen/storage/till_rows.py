@@ -19,7 +19,7 @@ from tokenopen.core.admission import (
     decide_admission,
     decide_resolution,
 )
-from tokenopen.core.frozen import frozen
+from tokenopen.core.frozen import Frozen
 from tokenopen.core.identifier import charge_entry_id, new_id
 from tokenopen.core.kept_reply import KeptCall
 from tokenopen.core.ledger import AccountBook, KeyBook
@@ -38,8 +38,7 @@ Row = Sequence[Any]
 Names = tuple[str, str]
 
 
-@frozen
-class Concerned:
+class Concerned(Frozen, frozen=True, kw_only=True):
     """Which rows a batch concerns: calls are (account, call), claims (account, key, Idempotency-Key)."""
 
     accounts: Sequence[str]
@@ -53,8 +52,7 @@ class Concerned:
     crowds: Sequence[tuple[str, str]]
 
 
-@frozen
-class Decided:
+class Decided(Frozen, frozen=True, kw_only=True):
     """What core has decided of a batch, and what of it has to be written."""
 
     answer: BatchAnswer

@@ -47,7 +47,7 @@ def request_head(first: bytes, headers: Sequence[Header], body_length: int) -> b
     for names that are no lower-case tokens, and for headers that are the adapter's to send.
     """
     names = [name for name, _ in headers]
-    lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+    lines = b"\r\n".join(map(b": ".join, headers)) + b"\r\n" if headers else b""
     if (
         # What is left without the harmless bytes must be the line ends that were put in just now.
         lines.translate(None, _VALUE_BYTES) != b"\r\n" * len(names)

@@ -54,5 +54,9 @@ def read_count(fields: JsonObject, name: str, *, most: int, least: int = 1) -> i
 
 def read_largest_count(fields: JsonObject, *names: str, most: int) -> int | None:
     """Return the largest of several fields that mean the same; None where none is given."""
-    counts = [count for name in names if (count := read_count(fields, name, most=most)) is not None]
-    return max(counts, default=None)
+    largest: int | None = None
+    for name in names:
+        count = read_count(fields, name, most=most)
+        if count is not None and (largest is None or count > largest):
+            largest = count
+    return largest

@@ -6,18 +6,19 @@ once, ``upstream_body`` for each attempt, then either ``read_reply`` for a whole
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Protocol
 
-from tokenopen.core.frozen import frozen
+import msgspec
+
+from tokenopen.core.frozen import Frozen
 from tokenopen.core.usage import Usage
 from tokenopen.upstream.cost_report import CostField
 from tokenopen.upstream.dialect import Dialect
 from tokenopen.upstream.form import Form
 
 
-@frozen
-class Target:
+class Target(Frozen, frozen=True, kw_only=True):
     """What a request says beside its body.
 
     ``values`` are what stands in the places of the surface's path, ``query`` is the decoded query without
@@ -25,18 +26,17 @@ class Target:
     the dialect lets a surface read, lower case. ``form`` is the body of a surface that takes one as parts.
     """
 
-    values: Mapping[str, str] = field(default_factory=dict)
-    query: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, str] = msgspec.field(default_factory=dict)
+    query: Mapping[str, str] = msgspec.field(default_factory=dict)
     query_pairs: Sequence[tuple[str, str]] = ()
     form: Form | None = None
-    headers: Mapping[bytes, bytes] = field(default_factory=dict)
+    headers: Mapping[bytes, bytes] = msgspec.field(default_factory=dict)
 
 
 NO_TARGET: Final = Target()
 
 
-@frozen
-class CallRequest:
+class CallRequest(Frozen, frozen=True, kw_only=True):
     """What a request's body says, as far as admission and forwarding need it.
 
     ``fields`` is the decoded top level, name -> raw JSON value, and is what is sent on.
@@ -72,11 +72,11 @@ class CallRequest:
     content_type: bytes = b"application/json"
     headers: Sequence[tuple[bytes, bytes]] = ()
     query: str = ""
-    path_values: Mapping[str, str] = field(default_factory=dict)
+    path_values: Mapping[str, str] = msgspec.field(default_factory=dict)
     references: Sequence[str] = ()
     item_ids: Sequence[str] = ()
     priced_above_units: int | None = None
-    counted_units: Mapping[str, int] = field(default_factory=dict)
+    counted_units: Mapping[str, int] = msgspec.field(default_factory=dict)
     own_prices: Sequence[Sequence[str]] = ()
     waived: frozenset[str] = frozenset()
     form: Form | None = None

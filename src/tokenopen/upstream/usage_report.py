@@ -73,6 +73,12 @@ class ToolMembers(CostMembers, gc=False, frozen=True):
 
     def tool_units(self) -> dict[str, int]:
         """Return the units of tools by class."""
+        if (
+            self.server_tool_use is None
+            and self.server_tool_use_details is None
+            and self.server_side_tool_usage_details is None
+        ):
+            return {}
         ran = self.server_side_tool_usage_details or _NO_SERVER_SIDE_TOOLS
         asked = self.server_tool_use or self.server_tool_use_details or _NO_SERVER_TOOLS
         searches = (ran.web_search_calls or 0) + (ran.x_search_calls or 0)
@@ -202,6 +208,8 @@ def _input_units(report: UsageReport, prompt: int, sound_on_top: int = 0) -> dic
     written = details.written or report.cache_creation_input_tokens or 0
     audio = sound_on_top or details.audio_tokens or 0
     image, video = details.image_tokens or 0, details.video_tokens or 0
+    if not (cached or written or audio or image or video):
+        return {"input": prompt}
     if max(cached, written, audio + image + video) > prompt:
         raise ImpossibleUsage(
             f"{cached} units cached, {written} written to the cache, {audio} of sound, {image} of images and "
