@@ -1,6 +1,5 @@
 """Counting a response's input: OpenAI's ``POST /v1/responses/input_tokens``, which costs nothing."""
 
-from dataclasses import replace
 from typing import Final
 
 from tokenopen.upstream.dialect import OPENAI_RESPONSES
@@ -22,4 +21,4 @@ class InputTokensSurface(CountTokensSurface):
     def read_request(self, body: bytes, target: Target = NO_TARGET) -> CallRequest:
         # What may be named, an earlier response for one, is as for the response itself. Nothing is run.
         asked = _RESPONSES.read_request(body, target)
-        return replace(asked, stream=False, max_output_tokens=0, counted_units={}, own_prices=())
+        return asked.changed(stream=False, max_output_tokens=0, counted_units={}, own_prices=())
