@@ -12,6 +12,7 @@ from tokenopen.upstream.surfaces.offered import SURFACES
 CHAT, MESSAGES = ChatSurface(), MessagesSurface()
 
 REASONING_ON_TOP = {"xai", "gemini"}
+REASONING_IN_THE_TOTAL_ALONE = REASONING_ON_TOP | {"tokenopen"}
 NEW_MAXIMUM = {"openai", "azure"}
 
 
@@ -20,6 +21,7 @@ def test_each_provider_counts_and_is_asked_in_its_own_way(name: str) -> None:
     provider = find_provider(name)
     assert provider.name == name
     assert provider.convention.output_excludes_reasoning == (name in REASONING_ON_TOP)
+    assert provider.convention.total_tells_reasoning == (name in REASONING_IN_THE_TOTAL_ALONE)
     assert provider.convention.max_tokens_field == (
         "max_completion_tokens" if name in NEW_MAXIMUM else "max_tokens"
     )

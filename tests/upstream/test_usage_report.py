@@ -207,6 +207,9 @@ def test_reasoning_on_top_is_added_as_the_total_says() -> None:
 def test_reasoning_on_top_that_is_in_the_total_alone_is_found_where_the_provider_counts_so() -> None:
     report = report_of(66, 6, 100)
     assert units_of(report, "gemini") == {"input": 66, "output": 6, "reasoning": 28}
+    # Another TokenOpen passes on what it is told, and would not have taken it from anybody else.
+    assert units_of(report, "tokenopen") == {"input": 66, "output": 6, "reasoning": 28}
+    assert units_of(report_of(66, 6, **reasoning(5)), "tokenopen") == {"input": 66, "output": 6}
     for total in (100, 73):
         with pytest.raises(ImpossibleUsage):
             units_of(report | {"total_tokens": total}, "openai")

@@ -26,6 +26,7 @@ _Units = Annotated[int, msgspec.Meta(ge=0, le=UNITS_MAX)] | None
 _NULL: Final = msgspec.Raw(b"null")
 _INSIDE: Final = ReportConvention(
     output_excludes_reasoning=False,
+    total_tells_reasoning=False,
     max_tokens_field="max_tokens",
     takes_usage_option=False,
     cost_field=None,

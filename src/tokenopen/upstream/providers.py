@@ -106,18 +106,21 @@ def join_url(base_url: str, path: str) -> str:
 
 _INSIDE: Final = ReportConvention(
     output_excludes_reasoning=False,
+    total_tells_reasoning=False,
     max_tokens_field="max_tokens",
     takes_usage_option=True,
     cost_field=None,
 )
 # docs.x.ai: "reasoning token consumption will be counted separately from completion_tokens"; Gemini's total
 # is larger than input and output as reported.
-_APART: Final = replace(_INSIDE, output_excludes_reasoning=True)
+_APART: Final = replace(_INSIDE, output_excludes_reasoning=True, total_tells_reasoning=True)
 # Its newer models take no other field.
 _OPENAI: Final = replace(_INSIDE, max_tokens_field="max_completion_tokens")
 # Answers 422 to the option, and reports usage in every stream.
 _MISTRAL: Final = replace(_INSIDE, takes_usage_option=False)
 _TELLS_COST: Final = replace(_INSIDE, cost_field="cost")
+# Passes on what it is told by a provider that it has checked itself.
+_TOKENOPEN: Final = replace(_TELLS_COST, total_tells_reasoning=True)
 _XAI: Final = replace(_APART, cost_field="cost_in_usd_ticks")
 
 _RESPONSES: Final = frozenset({"responses"})
@@ -290,7 +293,7 @@ _ROWS: Final = (
         label="Another TokenOpen",
         base_url=None,
         credential_variable="TOKENOPEN_API_KEY",
-        convention=_TELLS_COST,
+        convention=_TOKENOPEN,
         surfaces=_EVERY_OPENAI | _COUNT_INPUT | _MEDIA | _RERANK | _MESSAGES | _GEMINI,
         paths=_gemini_paths("../v1beta"),
     ),

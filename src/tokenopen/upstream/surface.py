@@ -87,13 +87,15 @@ class ReportConvention:
     """How a provider's numbers relate to each other; providers disagree, so nothing here has a default.
 
     ``output_excludes_reasoning``: reasoning units come on top of the reported output (xAI, Gemini's
-    OpenAI shape), not inside it (OpenAI). ``max_tokens_field`` is the field that caps the output.
+    OpenAI shape), not inside it (OpenAI). ``total_tells_reasoning``: what the total has more than input and
+    output is reasoning, though nothing else says so. ``max_tokens_field`` is the field that caps the output.
     ``takes_usage_option``: streams report usage when ``stream_options.include_usage`` asks for it; where
     not, they do so unasked and the option is refused (Mistral). ``cost_field`` is where a report says what
     the provider takes for the call; None where it does not.
     """
 
     output_excludes_reasoning: bool
+    total_tells_reasoning: bool
     max_tokens_field: str
     takes_usage_option: bool
     cost_field: CostField | None

@@ -243,7 +243,7 @@ def _reasoning_on_top(reported: int, apart: int, total: int | None, convention: 
     if total is None:
         return reported if convention.output_excludes_reasoning else 0
     on_top = total - apart
-    unreported = convention.output_excludes_reasoning and reported == 0 and on_top > 0
+    unreported = convention.total_tells_reasoning and reported == 0 and on_top > 0
     if on_top not in (0, reported) and not unreported:
         raise ImpossibleUsage(f"a total of {total} units, of which input and output are {apart}")
     return on_top
