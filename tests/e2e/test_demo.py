@@ -9,6 +9,9 @@ import pytest
 
 from tokenopen.settings import child_environment
 
+# Of a range that nothing else here listens in.
+PORT_FIRST = 18_700
+
 
 @pytest.fixture(scope="module")
 def printed() -> str:
@@ -16,7 +19,7 @@ def printed() -> str:
     done = subprocess.run(
         [sys.executable, "-m", "tokenopen.cli.main", "demo", "--once"],
         # Wide enough that no cell of a table is broken over lines.
-        env=child_environment({"COLUMNS": "200"}),
+        env=child_environment({"COLUMNS": "200", "TOKENOPEN_PORT": str(PORT_FIRST)}),
         capture_output=True,
         text=True,
         timeout=300,
@@ -83,8 +86,10 @@ def test_it_replays_300_calls_whose_charges_equal_the_recomputation(printed: str
     assert re.search(r"^audit: 0 drift \(.*\d calls, ", printed, re.MULTILINE)
 
 
-def test_it_prints_what_to_try(printed: str) -> None:
-    assert re.search(r"export OPENAI_BASE_URL=http://127\.0\.0\.1:\d+/v1", printed)
+def test_it_prints_what_to_try_at_the_first_port_that_is_free_from_the_one_named_on(printed: str) -> None:
+    address = re.search(r"export OPENAI_BASE_URL=http://127\.0\.0\.1:(\d+)/v1", printed)
+    assert address is not None
+    assert PORT_FIRST <= int(address[1]) < PORT_FIRST + 100
     assert re.search(r"export OPENAI_API_KEY=sk-to-\w+", printed)
     assert re.search(r"curl http://127\.0\.0\.1:\d+/v1/chat/completions ", printed)
 

@@ -28,7 +28,6 @@ from tokenopen.cli.demo_trace_run import run_trace
 from tokenopen.settings import Settings, child_environment
 from tokenopen.simulator.process import SimulatorProcess
 
-_PORT_FIRST: Final = 8000
 _PORTS_TRIED: Final = 100
 _END_TIMEOUT_S: Final = 40
 
@@ -44,9 +43,14 @@ def demo(
         environment = demo_environment(directory / "data")
         password = secrets.token_urlsafe(12)
         try:
-            _live_through(environment, simulator.base_url, password)
+            settings = Settings(
+                data_dir=Path(environment["TOKENOPEN_DATA_DIR"]),
+                admin_key=SecretStr(environment["TOKENOPEN_ADMIN_KEY"]),
+                upstream_networks=environment["TOKENOPEN_UPSTREAM_NETWORKS"],  # type: ignore[arg-type]
+            )
+            _live_through(settings, simulator.base_url, password)
             # Looked for only now: the past took a while.
-            environment["TOKENOPEN_PORT"] = str(free_port())
+            environment["TOKENOPEN_PORT"] = str(free_port(settings.port))
             url = stack.enter_context(_server(environment))
             story = tell_story(url, environment["TOKENOPEN_ADMIN_KEY"])
             run_trace(story)
@@ -60,8 +64,8 @@ def demo(
             _wait_for_interrupt()
 
 
-def free_port(first: int = _PORT_FIRST) -> int:
-    """Return the first port from ``first`` on that nothing listens on."""
+def free_port(first: int) -> int:
+    """Return the first port from ``first`` on that nothing listens on; 0 leaves it to the system."""
     for port in range(first, first + _PORTS_TRIED):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -85,13 +89,8 @@ def demo_environment(data_dir: Path) -> dict[str, str]:
     )
 
 
-def _live_through(environment: dict[str, str], provider_url: str, password: str) -> None:
+def _live_through(settings: Settings, provider_url: str, password: str) -> None:
     """Fill the data directory with a month of calls, with a bar that shows how far it is."""
-    settings = Settings(
-        data_dir=Path(environment["TOKENOPEN_DATA_DIR"]),
-        admin_key=SecretStr(environment["TOKENOPEN_ADMIN_KEY"]),
-        upstream_networks=environment["TOKENOPEN_UPSTREAM_NETWORKS"],  # type: ignore[arg-type]
-    )
     with Progress(transient=True) as progress:
         task = progress.add_task("Living through the past month", total=DAYS)
         calls = asyncio.run(
