@@ -118,6 +118,15 @@ def test_web_search_is_refused_where_it_stands_elsewhere(kind: str) -> None:
     assert refusal_of(input=[item], max_tool_calls=1).facts["param"] == "input"
 
 
+def test_a_summary_of_thoughts_is_not_what_the_estimate_counts() -> None:
+    """Its units are not charged: real summaries have come in more events than there were units of output."""
+    reader = RESPONSES.stream_reader(read(stream=True), convention=OPENAI)
+    for kind in ("reasoning_summary_text", "reasoning_text", "output_text", "function_call_arguments"):
+        said = {"type": f"response.{kind}.delta", "delta": "x"}
+        assert reader.feed(b"data: %b\n\n" % json.dumps(said).encode())
+    assert reader.content_events == 3
+
+
 def test_searches_of_a_stream_count_also_where_the_end_leaves_the_output_out() -> None:
     reader = RESPONSES.stream_reader(read(stream=True), convention=OPENAI)
     item = {"type": "web_search_call", "status": "completed", "action": {"type": "search"}}

@@ -19,6 +19,8 @@ from tokenopen.upstream.usage_report import read_responses_report, usage_from_re
 
 _NULL: Final = msgspec.Raw(b"null")
 _DONE: Final = b"[DONE]"
+# What a model has thought, told in fewer words or more: its units are not those of the output.
+_SUMMARY: Final = "response.reasoning_summary_text.delta"
 _MARKS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
 
@@ -91,7 +93,7 @@ class ResponsesStreamReader(MarkedStreamReader):
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return Seen()
         if said.type.endswith(".delta"):
-            return Seen(has_content=bool(said.delta))
+            return Seen(has_content=bool(said.delta) and said.type != _SUMMARY)
         if said.response is not None:
             self._ids.update(dict.fromkeys(_ids_of(said.response)))
         if isinstance(said.item, dict):
