@@ -1,7 +1,7 @@
 """Frozen: a value of named fields that cannot be changed, at a fraction of what a frozen dataclass costs.
 
 A call makes some twenty of them. This is the one file of core that uses a library: the interpreter takes
-seven times as long for the same (docs/decisions/0030).
+seven times as long for the same (docs/decisions/0031).
 """
 
 from typing import Any, Self
