@@ -47,6 +47,11 @@ def test_what_runs_here_stands_beside_what_asks_a_server() -> None:
     assert ("groups", "list") in COMMANDS
 
 
+async def test_a_misspelt_command_is_told_the_one_that_was_meant(cli: Cli) -> None:
+    assert "Did you mean 'serve'" in (await cli.run("serv")).err
+    assert "Did you mean 'keys'" in (await cli.run("key")).err
+
+
 def test_every_command_over_the_api_has_json_and_says_where_and_as_whom() -> None:
     assert len(OVER_THE_API) > 40
     for path in OVER_THE_API:

@@ -8,9 +8,10 @@ import typer
 from rich.console import RenderableType
 
 from tokenopen.cli import option
-from tokenopen.cli.client import ControlError, Json, path_of
+from tokenopen.cli.client import Json, path_of
 from tokenopen.cli.command import LIMIT, Cursor, Limit, Session, command
 from tokenopen.cli.output import facts, instant_text, limits_facts, multipliers_text, table
+from tokenopen.cli.setting import ControlError
 from tokenopen.core.group import matches_any
 
 app = typer.Typer(help="API keys: create, list, change, move, rotate, revoke.", no_args_is_help=True)

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tokenopen.bootstrap import StartupError, open_reader
-from tokenopen.cli.client import ControlError, read_settings
+from tokenopen.cli.setting import ControlError, read_settings
 from tokenopen.control.audit import audit as derive
 from tokenopen.control.audit_report import INVARIANTS, AuditReport
 

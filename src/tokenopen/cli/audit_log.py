@@ -7,7 +7,7 @@ import typer
 from rich.console import RenderableType
 
 from tokenopen.cli.client import Json, path_of
-from tokenopen.cli.command import LIMIT, Cursor, Limit, Session, command
+from tokenopen.cli.command import LIMIT, Cursor, Limit, Session, over_the_api
 from tokenopen.cli.output import cell, instant_text, table
 
 # An import names hundreds of models; --json has them all.
@@ -42,31 +42,28 @@ def _rows(entries: Sequence[Json]) -> RenderableType:
     )
 
 
-def register(app: typer.Typer) -> None:
-    """Make it a command of ``app``: there is only the one."""
-
-    @command(app, "audit-log")
-    def audit_log(
-        session: Session,
-        actor: Annotated[
-            str | None, typer.Option("--actor", help="Changes by one user, by e-mail or id.")
-        ] = None,
-        action: Annotated[str | None, typer.Option("--action", help="Such as group.update.")] = None,
-        subject_kind: Annotated[
-            str | None, typer.Option("--subject-kind", help="Such as group, model, api_key, account.")
-        ] = None,
-        subject: Annotated[str | None, typer.Option("--subject", help="Of one thing, by its id.")] = None,
-        limit: Limit = LIMIT,
-        cursor: Cursor = None,
-    ) -> None:
-        """List every change of groups, prices, keys, credit and settings, newest first."""
-        page = session.client.get(
-            path_of("admin", "audit-log"),
-            actor=None if actor is None else session.client.find_user_id(actor),
-            action=action,
-            subject_kind=subject_kind,
-            subject=subject,
-            limit=limit,
-            cursor=cursor,
-        )
-        session.show_page(page, _rows)
+@over_the_api
+def audit_log(
+    session: Session,
+    actor: Annotated[
+        str | None, typer.Option("--actor", help="Changes by one user, by e-mail or id.")
+    ] = None,
+    action: Annotated[str | None, typer.Option("--action", help="Such as group.update.")] = None,
+    subject_kind: Annotated[
+        str | None, typer.Option("--subject-kind", help="Such as group, model, api_key, account.")
+    ] = None,
+    subject: Annotated[str | None, typer.Option("--subject", help="Of one thing, by its id.")] = None,
+    limit: Limit = LIMIT,
+    cursor: Cursor = None,
+) -> None:
+    """List every change of groups, prices, keys, credit and settings, newest first."""
+    page = session.client.get(
+        path_of("admin", "audit-log"),
+        actor=None if actor is None else session.client.find_user_id(actor),
+        action=action,
+        subject_kind=subject_kind,
+        subject=subject,
+        limit=limit,
+        cursor=cursor,
+    )
+    session.show_page(page, _rows)

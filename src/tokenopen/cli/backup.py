@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from tokenopen.bootstrap.backup import BackedUp, back_up
 from tokenopen.bootstrap.backup import restore as put_back
 from tokenopen.bootstrap.database import DatabaseError
-from tokenopen.cli.client import ControlError, read_settings
+from tokenopen.cli.setting import ControlError, read_settings
 
 File = Annotated[Path, typer.Argument(metavar="FILE", dir_okay=False)]
 

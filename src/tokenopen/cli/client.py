@@ -8,8 +8,8 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import httpx
-from pydantic import ValidationError
 
+from tokenopen.cli.setting import ControlError
 from tokenopen.settings import Settings
 
 Json = Any
@@ -24,30 +24,12 @@ _SET_KEY: Final = (
 )
 
 
-class ControlError(Exception):
-    """A command could not be carried out. ``code`` is the control API's where it was the one to refuse."""
-
-    def __init__(self, message: str, *, code: str | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """What the control API answered: the text as it came, and the JSON in it (None where there is none)."""
 
     text: str
     data: Json
-
-
-def read_settings() -> Settings:
-    """Return what the environment says. Raises ControlError naming the variable that cannot be read."""
-    try:
-        return Settings()
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = str(first["loc"][0]) if first["loc"] else ""
-        raise ControlError(f"TOKENOPEN_{field.upper()} cannot be used: {first['msg']}.") from None
 
 
 def base_url(settings: Settings) -> str:

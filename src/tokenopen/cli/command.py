@@ -15,13 +15,12 @@ from rich.console import RenderableType
 from tokenopen.cli.client import (
     Answer,
     ControlClient,
-    ControlError,
     Json,
     base_url,
     open_client,
-    read_settings,
 )
 from tokenopen.cli.output import plain, show
+from tokenopen.cli.setting import ControlError, read_settings
 
 Parameters = ParamSpec("Parameters")
 
@@ -100,32 +99,40 @@ def command(
 ) -> Callable[
     [Callable[Concatenate[Session, Parameters], None]], Callable[Concatenate[Session, Parameters], None]
 ]:
-    """Register a function as a command of ``app``: it is called with an open session before its own options.
+    """Register a function over the API as a command of ``app``.
 
-    A ControlError that leaves the function becomes one line on stderr and exit code 1. With
-    ``negative_arguments`` an argument such as -2.5 is not taken for an option.
+    With ``negative_arguments`` an argument such as -2.5 is not taken for an option.
     """
     context_settings = {"ignore_unknown_options": True} if negative_arguments else None
 
     def register(
         function: Callable[Concatenate[Session, Parameters], None],
     ) -> Callable[Concatenate[Session, Parameters], None]:
-        @functools.wraps(function)
-        def run(*, context: typer.Context, **options: Any) -> None:
-            common = {name: options.pop(name) for name in _COMMON}
-            transport = context.obj if isinstance(context.obj, httpx.BaseTransport) else None
-            with errors_told(), _open_session(transport, **common) as session:
-                function(session, **options)  # type: ignore[call-arg]
-
-        signature = _command_signature(function)
-        run.__signature__ = signature  # type: ignore[attr-defined]
-        run.__annotations__ = {
-            parameter.name: parameter.annotation for parameter in signature.parameters.values()
-        }
-        app.command(name, context_settings=context_settings)(run)
+        app.command(name, context_settings=context_settings)(over_the_api(function))
         return function
 
     return register
+
+
+def over_the_api(function: Callable[Concatenate[Session, Parameters], None]) -> Callable[..., None]:
+    """Return what a function becomes as a command: it is called with an open session before its own options.
+
+    A ControlError that leaves the function becomes one line on stderr and exit code 1.
+    """
+
+    @functools.wraps(function)
+    def run(*, context: typer.Context, **options: Any) -> None:
+        common = {name: options.pop(name) for name in _COMMON}
+        transport = context.obj if isinstance(context.obj, httpx.BaseTransport) else None
+        with errors_told(), _open_session(transport, **common) as session:
+            function(session, **options)  # type: ignore[call-arg]
+
+    signature = _command_signature(function)
+    run.__signature__ = signature  # type: ignore[attr-defined]
+    run.__annotations__ = {
+        parameter.name: parameter.annotation for parameter in signature.parameters.values()
+    }
+    return run
 
 
 def _command_signature(function: Callable[..., None]) -> inspect.Signature:

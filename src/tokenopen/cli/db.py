@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from tokenopen.cli.log import configure_logging
 from tokenopen.bootstrap.database import Copied, DatabaseError, copy_database, upgrade_database
-from tokenopen.cli.client import ControlError, read_settings
-from tokenopen.cli.serve_process import configure_logging
+from tokenopen.cli.setting import ControlError, read_settings
 
 app = typer.Typer(
     help="The database: bring its schema up to date, or copy it to the other engine.",

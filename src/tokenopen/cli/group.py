@@ -8,9 +8,10 @@ from rich.console import Group as Stack
 from rich.console import RenderableType
 
 from tokenopen.cli import option
-from tokenopen.cli.client import ControlError, Json, path_of
+from tokenopen.cli.client import Json, path_of
 from tokenopen.cli.command import LIMIT, Cursor, Limit, Session, command
 from tokenopen.cli.output import facts, instant_text, limit_text, limits_facts, multipliers_text, table
+from tokenopen.cli.setting import ControlError
 from tokenopen.core.group import GroupState, InterruptionRule, Visibility
 
 app = typer.Typer(help="Groups: the models, price and limits of the API keys in them.", no_args_is_help=True)

@@ -1,30 +1,17 @@
 """``tokenopen``: the command line. What runs here, and what asks a running server through its control API."""
 
 import importlib
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
 
 from tokenopen import __version__
-from tokenopen.cli import (
-    admin,
-    api_key,
-    audit_log,
-    call,
-    entitlement,
-    group,
-    ledger,
-    model,
-    platform,
-    price,
-    upgrade_request,
-    upstream,
-    user,
-)
 
-# What runs in this process, by name: each is a function, or several as an app, in its own file.
+# Every command by name, in the order of the help: a function, or several as an app, each in its own file.
 COMMANDS: Final = {
+    # What runs in this process.
     "serve": "tokenopen.cli.serve:serve",
     "demo": "tokenopen.cli.demo:demo",
     "audit": "tokenopen.cli.audit:audit",
@@ -33,42 +20,49 @@ COMMANDS: Final = {
     "db": "tokenopen.cli.db:app",
     "replay": "tokenopen.cli.replay:replay",
     "upstream-simulator": "tokenopen.cli.upstream_simulator:upstream_simulator",
+    # What asks a running server.
+    "audit-log": "tokenopen.cli.audit_log:audit_log",
+    "admin": "tokenopen.cli.admin:app",
+    "upstreams": "tokenopen.cli.upstream:app",
+    "models": "tokenopen.cli.model:app",
+    "prices": "tokenopen.cli.price:app",
+    "groups": "tokenopen.cli.group:app",
+    "users": "tokenopen.cli.user:app",
+    "credits": "tokenopen.cli.ledger:app",
+    "entitlements": "tokenopen.cli.entitlement:app",
+    "requests": "tokenopen.cli.upgrade_request:app",
+    "keys": "tokenopen.cli.api_key:app",
+    "calls": "tokenopen.cli.call:app",
+    "settings": "tokenopen.cli.platform:app",
 }
 
-# What asks a running server, by the noun it is about.
-NOUNS: Final[dict[str, typer.Typer]] = {
-    "admin": admin.app,
-    "upstreams": upstream.app,
-    "models": model.app,
-    "prices": price.app,
-    "groups": group.app,
-    "users": user.app,
-    "credits": ledger.app,
-    "entitlements": entitlement.app,
-    "requests": upgrade_request.app,
-    "keys": api_key.app,
-    "calls": call.app,
-    "settings": platform.app,
-}
+
+class _Commands(Mapping[str, Any]):
+    """Imports a command only when it is asked for: a platform takes a second to import, a shell completes a
+    word by starting us, and what commands over the API need would stay in a server's memory."""
+
+    def __getitem__(self, name: str) -> Any:
+        module, _, function = COMMANDS[name].partition(":")
+        found = getattr(importlib.import_module(module), function)
+        alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        if isinstance(found, typer.Typer):
+            alone.add_typer(found, name=name)
+        else:
+            alone.command(name)(found)
+        return typer.main.get_group(alone).commands[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
 
 
 class _Root(TyperGroup):
-    """Imports what runs in this process only when it is asked for: a platform takes a second to import,
-    and a shell completes a word by starting us."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        return [*COMMANDS, *super().list_commands(ctx)]
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in COMMANDS:
-            return super().get_command(ctx, cmd_name)
-        module, _, function = COMMANDS[cmd_name].partition(":")
-        found = getattr(importlib.import_module(module), function)
-        if isinstance(found, typer.Typer):
-            return typer.main.get_command(found)
-        alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        alone.command(cmd_name)(found)
-        return typer.main.get_command(alone)
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # It is only read.
+        self.commands = _Commands()  # type: ignore[assignment]
 
 
 app = typer.Typer(
@@ -94,11 +88,6 @@ def _root(
     ] = False,
 ) -> None:
     pass
-
-
-for _name, _noun in NOUNS.items():
-    app.add_typer(_noun, name=_name)
-audit_log.register(app)
 
 
 def main() -> None:

@@ -8,11 +8,11 @@ import typer
 import uvloop
 from rich.console import Console
 
-from tokenopen.cli.client import read_settings
 from tokenopen.cli.command import errors_told
 from tokenopen.cli.output import console
 from tokenopen.cli.replay_summary import Summary, print_summary
 from tokenopen.cli.replay_trace import InvalidTrace, ReplayOptions, run_replay
+from tokenopen.cli.setting import read_settings
 from tokenopen.settings import Settings
 
 # Whoever replays a trace chooses where to; no caller's URL comes near this client.

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
+from tokenopen.cli.log import configure_logging
 from tokenopen.bootstrap import FirstStart, StartupError, require_shared_engine
-from tokenopen.cli.client import ControlError, read_settings
-from tokenopen.cli.serve_process import configure_logging, listen, serve_platform
+from tokenopen.cli.serve_process import listen, serve_platform
+from tokenopen.cli.setting import ControlError, read_settings
 from tokenopen.cli.supervisor import Supervisor
 from tokenopen.settings import WORKERS_MAX, Settings
 

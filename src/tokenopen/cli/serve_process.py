@@ -10,13 +10,11 @@ supervisor gone     as SIGTERM
 import asyncio
 import contextlib
 import gc
-import logging
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, TextIO, cast
+from typing import Final
 
 import structlog
 import uvicorn
@@ -32,42 +30,6 @@ _KEEP_ALIVE_S: Final = 75
 _HAND_OVER_S: Final = 3
 # How many more objects than before there are when unreachable ones are looked for; Python's own is 700.
 _NEW_OBJECTS: Final = 20_000
-
-
-class _BestEffort:
-    """A stream on which nothing fails: where the log cannot be written, on a full disk, calls go on without.
-
-    An error would otherwise end whatever was logging, the till among them.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> None:
-        with contextlib.suppress(OSError):
-            self._stream.write(text)
-
-    def flush(self) -> None:
-        with contextlib.suppress(OSError):
-            self._stream.flush()
-
-
-def configure_logging() -> None:
-    """Log to stderr: for people on a terminal, as JSON lines elsewhere."""
-    renderer = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _BestEffort(sys.stderr))),
-        cache_logger_on_first_use=True,
-    )
-    # It warns of every form that it cannot read: nobody may fill a disk with that.
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -16,9 +16,10 @@ from pathlib import Path
 import typer
 import uvloop
 
+from tokenopen.cli.log import configure_logging
 from tokenopen.bootstrap import Platform, StartupError
-from tokenopen.cli.client import ControlError, read_settings
-from tokenopen.cli.serve_process import configure_logging, serve_platform
+from tokenopen.cli.serve_process import serve_platform
+from tokenopen.cli.setting import ControlError, read_settings
 
 
 def main(meter_directory: str, listener: int, ready: int, supervisor: int) -> None:

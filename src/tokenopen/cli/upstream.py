@@ -8,9 +8,10 @@ from pydantic_settings import BaseSettings, EnvSettingsSource
 from rich.console import RenderableType
 
 from tokenopen.cli import option
-from tokenopen.cli.client import Answer, ControlClient, ControlError, Json, path_of
+from tokenopen.cli.client import Answer, ControlClient, Json, path_of
 from tokenopen.cli.command import LIMIT, Cursor, Limit, Session, ask_secret, command, somebody_can_answer
 from tokenopen.cli.output import facts, table
+from tokenopen.cli.setting import ControlError
 from tokenopen.upstream.providers import PROVIDERS, Provider
 
 app = typer.Typer(
