@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tokenopen.ports.clock import Clock, SystemClock
 from tokenopen.ports.storage import Storage, StorageAway, Transaction
 from tokenopen.settings import Settings
-from tokenopen.storage.migrate import SchemaTooNew, upgrade_sqlite
+from tokenopen.storage.migrate import SchemaTooNew, upgrade_sqlite_apart
 from tokenopen.storage.secret import (
     DerivedKeys,
     SecretUnusable,
@@ -98,7 +98,7 @@ async def _start_sqlite(
         stack.callback(os.close, lock_data_directory(settings.data_dir))
         keys = derive_keys(given_secret(settings) or read_or_create_secret(settings.data_dir))
         path = settings.data_dir / DATABASE_FILE
-        await asyncio.to_thread(upgrade_sqlite, path)
+        await asyncio.to_thread(upgrade_sqlite_apart, path)
         storage = SqliteStorage(path, clock)
         stack.push_async_callback(storage.close)
         yield storage, keys

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from tokenopen.ports.storage import StorageAway
-from tokenopen.storage.migrate import check_revision, upgrade_schema
+from tokenopen.storage.migrate import check_revision, newest_revision, upgrade_schema
 from tokenopen.storage.postgresql_connection import (
     START_SESSION,
     Connection,
@@ -87,7 +87,8 @@ async def upgrade_postgresql(url: str) -> None:
     engine = create_async_engine("postgresql+asyncpg://", async_creator=make, poolclass=NullPool)
     try:
         async with engine.connect() as connection:
-            await connection.run_sync(check_revision)
+            if await connection.run_sync(check_revision) == newest_revision():
+                return
             # Each migration then has its own transaction, and may leave it to build an index beside workers.
             await connection.rollback()
             event.listen(connection.sync_connection, "begin", _wait_briefly)
