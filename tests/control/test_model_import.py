@@ -9,10 +9,11 @@ import pytest
 from sqlalchemy import select
 
 from tests.fakes.clock import START_MS, MovableClock
+from tokenopen.control import price_import
 from tokenopen.control.actor import Actor
+from tokenopen.control.imported_model import ImportedModel, ImportedPrices
 from tokenopen.control.model import ModelRecord, archive_model, find_model, put_model
-from tokenopen.control.model_import import ImportReport, import_models
-from tokenopen.control.price_import import ImportedModel, ImportedPrices, list_importable_models
+from tokenopen.control.model_import import ImportReport, import_models, list_importable_models
 from tokenopen.core.catalog import PriceStep, resolve_prices
 from tokenopen.core.errors import InvalidRequest, PermissionDenied
 from tokenopen.core.money import Nanocredits
@@ -176,7 +177,10 @@ async def test_only_administrators_import(importing: Importing, user: Actor) -> 
 async def test_all_that_the_price_data_has_is_imported_at_once_and_only_once(
     importing: Importing, administrator: Actor
 ) -> None:
-    models = list_importable_models(datetime.date(2026, 6, 1))
+    today = datetime.date(2026, 6, 1)
+    models = await list_importable_models(today)
+    # From another process as they are there.
+    assert models == price_import.list_importable_models(today)
     report = await importing.run(*models)
     assert report.count("created") == len(models) > 100
     again = await importing.run(*models)

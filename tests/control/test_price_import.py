@@ -18,7 +18,8 @@ from genai_prices.types import (
 )
 from genai_prices.types import Usage as DataUsage
 
-from tokenopen.control.price_import import MAKERS, ImportedModel, ImportedPrices, list_importable_models
+from tokenopen.control.imported_model import ImportedModel, ImportedPrices
+from tokenopen.control.price_import import MAKERS, list_importable_models
 from tokenopen.core.catalog import Model, PriceRevision
 from tokenopen.core.charge import charge_for
 from tokenopen.core.money import NANO_PER_CREDIT, PPM_ONE, InvalidAmount, parse_price

@@ -1,6 +1,5 @@
 """Models and their prices, as administrators see and set them."""
 
-import asyncio
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -24,9 +23,8 @@ from tokenopen.api.json_types import (
 )
 from tokenopen.api.services import CurrentServices
 from tokenopen.control import model as control
-from tokenopen.control.model_import import Change, ImportReport, import_models
+from tokenopen.control.model_import import Change, ImportReport, import_models, list_importable_models
 from tokenopen.control.price import PriceList, PriceRecord
-from tokenopen.control.price_import import list_importable_models
 from tokenopen.core.money import Nanocredits
 from tokenopen.storage.model import ListedState
 
@@ -224,8 +222,7 @@ async def list_models(
 async def import_maker_models(services: CurrentServices, actor: Administrator, body: ImportIn) -> ImportOut:
     """Import the makers' own models at their list prices; a price that an administrator has set stays."""
     today = datetime.fromtimestamp(services.clock.now_ms() // 1000, UTC).date()
-    # Reading the price data takes a while, which calls shall not wait for.
-    imported = await asyncio.to_thread(list_importable_models, today)
+    imported = await list_importable_models(today)
     transaction = services.storage.read() if body.dry_run else services.storage.write()
     async with transaction as tx:
         report = await import_models(tx, actor, imported, makers=body.makers, dry_run=body.dry_run)

@@ -5,7 +5,7 @@ cannot be opened raises StartupError, whose text says what to do.
 """
 
 import datetime
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,9 @@ from tokenopen.api.control_app import create_control_app
 from tokenopen.api.gateway import GatewayApi
 from tokenopen.bootstrap.engine import StartupError, open_reader, require_shared_engine, starting
 from tokenopen.control.administrator_link import create_administrator_link
+from tokenopen.control.imported_model import ImportedModel
 from tokenopen.control.management_key import InvalidAdminKey
-from tokenopen.control.model_import import import_models
+from tokenopen.control.model_import import import_models, list_importable_models
 from tokenopen.control.seed_groups import SEED_GROUPS
 from tokenopen.control.services import Services
 from tokenopen.control.setup import NoAdministrator, create_first_management_key, ensure_admin_key, set_up
@@ -41,13 +42,13 @@ from tokenopen.jobs.refused_calls import write_refused_calls
 from tokenopen.jobs.retention import drop_old_calls
 from tokenopen.jobs.session import forget_ended
 from tokenopen.jobs.usage_fold import FOLD_USAGE_S, fold_usage
-from tokenopen.mail.smtp import SmtpMail
 from tokenopen.ports.clock import Clock, SystemClock
 from tokenopen.ports.mail import Mail
 from tokenopen.ports.presence import find_presence
 from tokenopen.ports.storage import Storage, StorageAway
 from tokenopen.ports.upstream import Upstream
 from tokenopen.settings import Settings
+from tokenopen.storage.platform import is_set_up
 from tokenopen.storage.secret import DerivedKeys
 from tokenopen.upstream.addresses import parse_origin
 from tokenopen.upstream.credential import open_credential
@@ -136,6 +137,8 @@ async def _start_first(storage: Storage, keys: DerivedKeys, settings: Settings) 
     """Give an empty database what it needs, and return what is to be told of it once."""
     admin_key = settings.admin_key.get_secret_value() if settings.admin_key else None
     key = None
+    # Before the transaction, which is not to wait for them.
+    importable = await _list_importable_models(storage)
     async with storage.write() as tx:
         done = await set_up(tx, seed_groups=SEED_GROUPS, default_group=DEFAULT_GROUP)
         if admin_key is not None:
@@ -144,13 +147,18 @@ async def _start_first(storage: Storage, keys: DerivedKeys, settings: Settings) 
             key = await create_first_management_key(tx, done.administrator, keys.hashing_key)
         if not done.first_start:
             return None
-        # Here, not at the top: reading the price data takes as long as the rest of a start.
-        from tokenopen.control.price_import import list_importable_models
-
-        today = datetime.datetime.fromtimestamp(tx.now_ms // 1000, datetime.UTC).date()
-        await import_models(tx, done.administrator, list_importable_models(today))
+        await import_models(tx, done.administrator, importable)
         token, link = await create_administrator_link(tx, done.administrator, hashing_key=keys.hashing_key)
     return FirstStart(key=key, link_path=path_of_link(link.purpose, token))
+
+
+async def _list_importable_models(storage: Storage) -> Sequence[ImportedModel]:
+    """Return what a first start imports: nothing where the database has been started with before."""
+    async with storage.read() as tx:
+        if await is_set_up(tx):
+            return []
+        now_s = tx.now_ms // 1000
+    return await list_importable_models(datetime.datetime.fromtimestamp(now_s, datetime.UTC).date())
 
 
 async def _open_gateway(
@@ -249,6 +257,9 @@ def _add_jobs(
 def _create_mail(settings: Settings, stack: AsyncExitStack) -> Mail | None:
     if settings.smtp_url is None:
         return None
+    # Here, not at the top: 2 MB, and many installations send no mail.
+    from tokenopen.mail.smtp import SmtpMail
+
     mail = SmtpMail(url=settings.smtp_url.get_secret_value(), sender=settings.mail_from)
     stack.callback(mail.close)
     return mail

@@ -5,15 +5,19 @@ from an import, the maker's new one follows it as a new revision. Nothing is eve
 model stays archived, and numbers that a model already has are not written over.
 """
 
+import asyncio
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time
 from typing import Any, Final, Literal
+
+import msgspec
 
 from tokenopen.control.actor import Actor
 from tokenopen.control.audit_log import record_change
+from tokenopen.control.imported_model import ImportedModel, ImportedPrices
 from tokenopen.control.price import IMPORT_REASON, PriceList, make_revision, name_prices
-from tokenopen.control.price_import import ImportedModel, ImportedPrices
 from tokenopen.core.errors import InvalidRequest
 from tokenopen.ports.storage import Transaction
 from tokenopen.storage import model as statements
@@ -54,6 +58,25 @@ class ImportReport:
     def incomplete(self) -> int:
         """How many of the models cannot be offered yet."""
         return sum(bool(found.missing) for found in self.changes)
+
+
+async def list_importable_models(today: date) -> Sequence[ImportedModel]:
+    """Return every model of the makers with its prices from ``today`` (a UTC day) on, by maker and name.
+
+    A process of its own reads them: here what reads the data would keep 8 MB, and calls would wait for it.
+    """
+    reading = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tokenopen.control.price_import",
+        today.isoformat(),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    listed, _ = await reading.communicate()
+    if reading.returncode:
+        raise RuntimeError("the makers' prices cannot be read; what reads them has said why on stderr")
+    return msgspec.msgpack.decode(listed, type=list[ImportedModel])
 
 
 @dataclass(slots=True, kw_only=True)

@@ -17,11 +17,12 @@ tools, batches and service tiers are not: calls that would use them are refused.
 """
 
 import datetime
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
+import msgspec
 from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import (
     ConditionalPrice,
@@ -32,6 +33,7 @@ from genai_prices.types import (
     TimeOfDateConstraint,
 )
 
+from tokenopen.control.imported_model import ImportedModel, ImportedPrices
 from tokenopen.control.model_limits import ModelLimits, load_model_limits
 from tokenopen.core.catalog import PER_CALL, InvalidPrices, Prices, PriceStep, resolve_prices
 from tokenopen.core.money import Nanocredits, parse_price
@@ -77,44 +79,6 @@ _PAID_TOOLS: Final = frozenset(
 # Of cached units only those of sound have a class of their own: no provider reports cached images apart.
 _CACHED_MEDIA: Final = {"cache_image_read_mtok": "units of cached images"}
 _UNDERSTOOD: Final = frozenset({*_CLASS_OF_PRICE, _PER_THOUSAND_CALLS, *_PAID_TOOLS, *_CACHED_MEDIA})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportedPrices:
-    """Prices that hold from 00:00 UTC of ``starts_on``; None where they are in force already."""
-
-    starts_on: datetime.date | None
-    prices: Prices
-    steps: Sequence[PriceStep]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportedModel:
-    """A maker's model as the import proposes it.
-
-    ``price_changes`` begins with the prices in force, upcoming ones follow by day; it is empty where the data
-    has no price that can be charged. ``context_window`` may come from genai-prices, which often gives the
-    input limit alone, rounded: check it when filling in what is missing. ``notes`` say where a price here is
-    not simply the maker's, or why there is none.
-    """
-
-    name: str
-    maker: str
-    description: str | None
-    context_window: int | None
-    max_output_tokens: int | None
-    price_changes: Sequence[ImportedPrices]
-    notes: Sequence[str]
-
-    @property
-    def missing(self) -> Sequence[str]:
-        """Name what has to be filled in before the model can be offered, in Model.missing's words."""
-        facts = {
-            "prices": self.price_changes or None,
-            "context_window": self.context_window,
-            "max_output_tokens": self.max_output_tokens,
-        }
-        return [name for name, value in facts.items() if value is None]
 
 
 def list_importable_models(today: datetime.date) -> Sequence[ImportedModel]:
@@ -293,3 +257,9 @@ def _explain(entry: ModelInfo, today: datetime.date) -> Iterator[str]:
         yield "the price varies by time of day; the dearest is taken"
     for key in sorted(keys & set(_CACHED_MEDIA)):
         yield f"{key} is not imported: {_CACHED_MEDIA[key]} cost what their usage class does"
+
+
+if __name__ == "__main__":
+    # Started by model_import.list_importable_models, with the day.
+    _models = list_importable_models(datetime.date.fromisoformat(sys.argv[1]))
+    sys.stdout.buffer.write(msgspec.msgpack.encode(_models))

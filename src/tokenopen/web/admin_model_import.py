@@ -1,15 +1,14 @@
 """Importing the makers' models at their list prices: what it would do, then doing it."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from fastapi import APIRouter, Request, Response
 
+from tokenopen.control.imported_model import ImportedModel
 from tokenopen.control.model_access import GroupAccess, groups_letting_in, list_active_groups
-from tokenopen.control.model_import import ImportedChange, import_models
-from tokenopen.control.price_import import ImportedModel, list_importable_models
+from tokenopen.control.model_import import ImportedChange, import_models, list_importable_models
 from tokenopen.control.services import Services
 from tokenopen.core.errors import InvalidRequest
 from tokenopen.web.admin_model import PATH
@@ -41,8 +40,7 @@ class MakerPlan:
 
 async def _list_importable(services: Services) -> Sequence[ImportedModel]:
     today = datetime.fromtimestamp(services.clock.now_ms() // 1000, UTC).date()
-    # Reading the price data takes a while, which calls shall not wait for.
-    return await asyncio.to_thread(list_importable_models, today)
+    return await list_importable_models(today)
 
 
 async def _show(
