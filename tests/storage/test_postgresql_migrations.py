@@ -15,14 +15,14 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from tests.engines import PostgresqlServer
 from tokenopen.storage.migrate import SchemaTooNew, newest_revision
 from tokenopen.storage.postgresql_start import upgrade_postgresql
-from tokenopen.storage.schema import metadata
+from tokenopen.storage.schema import with_postgresql_options
 
 pytestmark = pytest.mark.slow
 
 
 async def test_the_migrations_lead_to_the_schema(postgresql_url: str) -> None:
     def differences(connection: Connection) -> list[object]:
-        return list(compare_metadata(MigrationContext.configure(connection), metadata))
+        return list(compare_metadata(MigrationContext.configure(connection), with_postgresql_options()))
 
     async def connect() -> asyncpg.Connection:
         return await asyncpg.connect(postgresql_url)

@@ -27,6 +27,7 @@ from tokenopen.storage.schema_base import (
     partial_index,
 )
 from tokenopen.storage.schema_base import metadata as metadata
+from tokenopen.storage.schema_base import with_postgresql_options as with_postgresql_options
 from tokenopen.storage.schema_provider import provider_objects as provider_objects
 from tokenopen.storage.schema_rollup import dropped_calls as dropped_calls
 from tokenopen.storage.schema_rollup import key_usage_days as key_usage_days
@@ -77,7 +78,7 @@ accounts = Table(
     # How many ledger entries the account has.
     Column("entry_count", BigInteger, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
-    postgresql_with=HOT,
+    info=HOT,
 )
 
 groups = Table(
@@ -146,7 +147,7 @@ api_keys = Table(
     Column("last_used_at_ms", BigInteger),
     Column("created_at_ms", BigInteger, nullable=False),
     Column("revoked_at_ms", BigInteger),
-    postgresql_with=HOT,
+    info=HOT,
 )
 
 Index("ix_api_keys_former_key_hash", api_keys.c.former_key_hash, unique=True)
@@ -372,7 +373,7 @@ rate_windows = Table(
     Column("slots", LargeBinary, nullable=False),
     Column("day_ordinal", Integer, nullable=False),
     Column("day_count", BigInteger, nullable=False),
-    postgresql_with=HOT,
+    info=HOT,
 )
 
 # Tokens of settled calls by second, as JSON; only where the calls' own terms limit them.
@@ -382,7 +383,7 @@ token_windows = Table(
     Column("account_id", Text, primary_key=True),
     Column("group_id", Text, primary_key=True),
     Column("counts", Text, nullable=False),
-    postgresql_with=HOT,
+    info=HOT,
 )
 
 # The last 1,000 per account, best effort.

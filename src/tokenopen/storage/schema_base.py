@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from sqlalchemy import Column, Index, MetaData, text
+from sqlalchemy import Column, Index, MetaData, Table, text
 from sqlalchemy import Text as AnyText
 
 # Compared byte by byte on both engines: one order everywhere, and no index that an operating system's new
 # sorting rules could break.
 Text = AnyText().with_variant(AnyText(collation="C"), "postgresql")
 # Room on each page for the next versions of rows that every call changes, so that no index has to follow.
-HOT = {"fillfactor": 50}
+HOT = {"postgresql_with": {"fillfactor": 50}}
 
 # What partial indexes hold. A statement that is to use one says the same in the same words.
 HELD = "state = 'held'"
@@ -30,4 +30,18 @@ metadata = MetaData(
 
 def partial_index(name: str, condition: str, *columns: Column[Any]) -> None:
     """Index the rows that a condition holds for; both engines read it in the same words."""
-    Index(name, *columns, sqlite_where=text(condition), postgresql_where=text(condition))
+    where = text(condition)
+    Index(name, *columns, sqlite_where=where, info={"postgresql_where": where})
+
+
+def with_postgresql_options() -> MetaData:
+    """Return the tables with what only PostgreSQL is told of them, for what makes or compares tables.
+
+    It is kept in their ``info``, since an argument that begins with ``postgresql_`` loads that dialect: 2 MB,
+    which a process on SQLite has no use for.
+    """
+    for table in metadata.tables.values():
+        things: list[Table | Index] = [table, *table.indexes]
+        for thing in things:
+            thing.dialect_kwargs.update(thing.info)
+    return metadata

@@ -2,11 +2,11 @@
 
 from alembic import context
 
-from tokenopen.storage.schema import metadata
+from tokenopen.storage.schema import with_postgresql_options
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=metadata,
+    target_metadata=with_postgresql_options(),
     render_as_batch=True,
     transaction_per_migration=True,
 )
