@@ -118,8 +118,9 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA temp_store = MEMORY")
-        # Calls write at the ends of their accounts' rows; what is older the system's own cache holds as well.
-        connection.execute("PRAGMA cache_size = -16384")
+        # Calls write at the ends of their accounts' rows; what is older the system's own cache holds as well,
+        # a few microseconds away. With 300 accounts at once 16 MB made no call measurably cheaper.
+        connection.execute("PRAGMA cache_size = -4096")
     return connection
 
 
@@ -188,6 +189,8 @@ class SqliteReader:
                     yield _SqliteTransaction(connection, self._clock.now_ms(), self._threads)
             finally:
                 connection.execute("ROLLBACK")
+                # Else what a long list has read stays in memory, with each reader its own.
+                connection.execute("PRAGMA shrink_memory")
                 self._idle.append(connection)
 
     def close(self) -> None:
