@@ -37,6 +37,9 @@ def demo(
     once: Annotated[bool, typer.Option("--once", help="End after the checks instead of staying up.")] = False,
 ) -> None:
     """Start a demo: embedded database, simulated provider, a month of the past, three groups, real calls."""
+    # Being asked to end, or losing the terminal, ends the child processes too, as Ctrl-C does.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tokenopen-demo-")))
         simulator = stack.enter_context(SimulatorProcess())
