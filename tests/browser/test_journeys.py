@@ -1,6 +1,7 @@
 """What users and administrators come for, each journey once, end to end: browser, process, provider."""
 
 import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -183,3 +184,33 @@ def test_the_support_contact_of_the_settings_stands_in_help(ready: Platform, ope
     visitor = open_window()
     page = visitor.open("/help")
     expect(page.get_by_role("main").get_by_role("link", name="help@example.net")).to_be_visible()
+
+
+def test_a_day_is_typed_into_a_filter_and_one_that_is_refused_leaves_the_list(
+    ready: Platform, open_window: OpenWindow
+) -> None:
+    """A browser tells of the years 2, 20 and 202 on the way to 2026; each is asked for."""
+    a_user(ready, "typist@example.com")
+    window = open_window()
+    page = window.sign_in("typist@example.com", PASSWORD)
+    window.open("/usage")
+    day = page.get_by_label("From day")
+    tiles = page.locator("#usage .tile")
+    shown = tiles.count()
+
+    day.fill("2016-01-01")
+    expect(page.get_by_role("alert")).to_have_text("Ask for at most 400 days at once.")
+    assert tiles.count() == shown
+    # That the answer was a 400 is what the browser has to say here.
+    window.complaints.clear()
+    a_week_ago = (datetime.now(UTC) - timedelta(days=7)).date().isoformat()
+    day.fill(a_week_ago)
+    expect(page.get_by_role("alert")).to_have_count(0)
+    expect(page).to_have_url(re.compile(f"from={a_week_ago}"))
+
+    window.open("/calls")
+    page.get_by_label("From day").focus()
+    page.keyboard.type("01012026", delay=100)
+    expect(page).to_have_url(re.compile("from=2026-01-01"))
+    expect(page.get_by_label("From day")).to_have_value("2026-01-01")
+    expect(page.locator("#calls")).to_contain_text("No call fits")

@@ -118,5 +118,20 @@ function enlivenCharts() {
 const touchedOnly = matchMedia("(hover: none)").matches;
 on("pointerover", "[data-chart-library]", () => { if (!chartLibrary) enlivenCharts(); });
 if (touchedOnly) enlivenCharts();
+// What the server refuses is not put in the place of what is there; filters say why beside themselves.
+document.addEventListener("htmx:after:request", (event) => {
+  const { sourceElement, response, text } = event.detail.ctx;
+  const filters = sourceElement.closest(".filters");
+  filters?.querySelector(".field-error")?.remove();
+  if (response.status < 400) return;
+  event.preventDefault();
+  const why = new DOMParser().parseFromString(text, "text/html").querySelector(".error-page .lead");
+  if (!filters || !why) return;
+  const problem = document.createElement("p");
+  problem.className = "field-error";
+  problem.setAttribute("role", "alert");
+  problem.textContent = why.textContent;
+  filters.append(problem);
+});
 // A filter brings other charts in.
 document.addEventListener("htmx:after:swap", () => { if (touchedOnly || chartLibrary) enlivenCharts(); });
