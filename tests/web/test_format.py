@@ -43,6 +43,14 @@ def test_numbers_are_cut_to_fit_a_column(value: int, short: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("part", "text"),
+    [(0, "0.0%"), (1, "<0.1%"), (10, "0.1%"), (8_129, "81.2%"), (9_999, "99.9%"), (10_000, "100.0%")],
+)
+def test_shares_are_cut_and_what_is_there_is_never_nothing(part: int, text: str) -> None:
+    assert as_text.share(part, 10_000) == text
+
+
+@pytest.mark.parametrize(
     ("milliseconds", "text"),
     [
         (0, "0 ms"),

@@ -69,6 +69,8 @@ async def test_spend_limits_and_the_last_charge_are_exact(
     assert "Reserved for running calls 2.00" in text
     assert "Spent today 0.36 1 call" in text
     assert "Spent this month 0.51 2 calls" in text
+    assert 'href="/usage?from=2026-06-02"' in page.text
+    assert 'href="/usage?from=2026-06-01"' in page.text
     assert "Default 1.0x 1 key" in text
     assert "Requests / minute (RPM) 2 / 60" in text
     assert "Requests / day (TPD) 2 / 1,000 Starts anew in 12 h" in text

@@ -75,12 +75,13 @@ async def test_charts_and_table_say_what_was_called_and_charged(
     assert _chart_rows(page, "usage-3") == {"2026-06-01": [1_000_000], "2026-06-02": [3_000_010]}
     assert _columns(page, "usage-1") == 30
     text = plain(page)
-    assert "gpt-4o-mini 3 3,000,000 1,000,010 1.050006 100%" in text
+    assert "gpt-4o-mini 3 3,000,000 1,000,010 1.050006 100.0%" in text
     assert "Total 3 3,000,000 1,000,010 1.050006" in text
     by_key = await _page(user_page, by="key")
     assert _chart_rows(by_key, "usage-2") == {"2026-06-01": [0, 1], "2026-06-02": [1, 1]}
-    assert f'href="/calls?key={(await other.find_caller()).key.id}"' in by_key
-    assert 'href="/calls?group=default"' in await _page(user_page, by="group")
+    # Thirty days, of which today is the last.
+    assert f'href="/calls?key={(await other.find_caller()).key.id}&amp;from=2026-05-04"' in by_key
+    assert 'href="/calls?group=default&amp;from=2026-05-04"' in await _page(user_page, by="group")
     assert "No calls in this time" in await _page(other_page)
 
 
@@ -91,9 +92,11 @@ async def test_a_day_is_shown_by_the_hour_and_named_days_by_the_day(
     hourly = await _page(user_page, range="24h")
     assert _chart_rows(hourly, "usage-2") == {"06-01 12:00": [1]}
     assert _columns(hourly, "usage-2") == 25
+    assert 'href="/calls?model=gpt-4o-mini&amp;range=24h"' in hourly
     named = await _page(user_page, **{"from": "2026-05-20", "to": "2026-06-01"})
     assert _chart_rows(named, "usage-2") == {"2026-06-01": [1]}
     assert _columns(named, "usage-2") == 13
+    assert 'href="/calls?model=gpt-4o-mini&amp;from=2026-05-20&amp;to=2026-06-01"' in named
     assert "No calls in this time" in await _page(user_page, **{"from": "2026-05-20", "to": "2026-05-31"})
 
 
@@ -131,7 +134,7 @@ async def test_refused_calls_are_counted_by_reason(
         await refuse_call(storage, user, code=code)
     page = await _page(user_page)
     assert _chart_rows(page, "refused") == {"2026-06-01": [2, 1]}
-    assert 'href="/calls/refused?code=rpm_exceeded"' in page
+    assert 'href="/calls/refused?code=rpm_exceeded&amp;from=2026-05-03"' in page
     assert "Refused calls 3" in plain(page)
     assert "Refused calls 0" in plain(await _page(other_page))
 

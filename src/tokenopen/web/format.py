@@ -97,6 +97,14 @@ def number_short(value: int) -> str:
     return number(value)
 
 
+def share(part: int, whole: int) -> str:
+    """Return a part in percent: ``81.2%``, ``<0.1%``; cut, never rounded up."""
+    per_mille = part * 1_000 // whole
+    if part and not per_mille:
+        return "<0.1%"
+    return f"{per_mille // 10}.{per_mille % 10}%"
+
+
 def limit(value: int | None) -> str | None:
     """Return a limit, or None where there is none."""
     return None if value is None else number(value)
@@ -139,6 +147,11 @@ def instant(instant_ms: int, zone: ZoneInfo) -> str:
 def instant_to_second(instant_ms: int, zone: ZoneInfo) -> str:
     """Return an instant to the second, with its zone: ``2026-12-01 00:00:07 UTC``."""
     return at_zone(instant_ms, zone).strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def time_of_day(instant_ms: int, zone: ZoneInfo) -> str:
+    """Return the time of day of an instant, with its zone: ``00:00:07 UTC``."""
+    return at_zone(instant_ms, zone).strftime("%H:%M:%S %Z")
 
 
 def day(instant_ms: int, zone: ZoneInfo) -> str:

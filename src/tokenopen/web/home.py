@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from tokenopen.control.summary import read_summary
+from tokenopen.web import format as as_text
 from tokenopen.web.flash import redirect
 from tokenopen.web.guide_value import support_link
 from tokenopen.web.render import render
@@ -24,11 +25,14 @@ async def show_home(
     """One's credit, spend and limits at a glance, what was refused, and what a newcomer does first."""
     async with services.storage.read() as tx:
         summary = await read_summary(tx, viewer.actor)
+    today = as_text.at_zone(visit.now_ms, visit.zone).date()
     contact = visit.platform.support_contact if visit.platform else ""
     return render(
         request,
         "home/home.html",
         summary=summary,
+        today=today.isoformat(),
+        month_begins=today.replace(day=1).isoformat(),
         steps=[
             ("credit", summary.user.available > 0 or summary.last_charged is not None),
             ("key", bool(summary.groups)),

@@ -65,6 +65,16 @@ def _instant_to_second(context: Context, instant_ms: int) -> Markup:
 
 
 @pass_context
+def _instant_in_two_lines(context: Context, instant_ms: int) -> Markup:
+    zone = _visit(context).zone
+    return Markup('<time datetime="{}">{} <span class="time-of-day">{}</span></time>').format(
+        as_text.machine_instant(instant_ms),
+        as_text.day(instant_ms, zone),
+        as_text.time_of_day(instant_ms, zone),
+    )
+
+
+@pass_context
 def _day(context: Context, instant_ms: int) -> Markup:
     zone = _visit(context).zone
     return Markup('<time datetime="{}">{}</time>').format(
@@ -100,10 +110,12 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "multiplier": as_text.multiplier,
     "number": as_text.number,
     "number_short": as_text.number_short,
+    "share": as_text.share,
     "duration": as_text.duration,
     "browser": as_text.browser,
     "instant": _instant,
     "instant_to_second": _instant_to_second,
+    "instant_in_two_lines": _instant_in_two_lines,
     "day": _day,
     "ago": _ago,
 }

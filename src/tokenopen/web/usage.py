@@ -114,6 +114,7 @@ async def show_usage(
         request,
         "usage/usage.html",
         usage_query=query,
+        of_time=_time_of(query, request.query_params, visit.zone),
         choices=_choices(visit),
         total=report.total,
         sums=largest(totals.sums, LABELS_SHOWN),
@@ -121,6 +122,17 @@ async def show_usage(
         refused_chart=refused_chart(refused, axis, text),
         refused=_refused_by_code(refused),
     )
+
+
+def _time_of(query: UsageQuery, asked: Mapping[str, str], zone: ZoneInfo) -> Mapping[str, str]:
+    """Return what has the call log show the same stretch of time: days, or the last 24 hours."""
+    if asked.get("range") == "24h" and not asked.get("from") and not asked.get("to"):
+        return {"range": "24h"}
+    assert query.period.from_ms is not None
+    days = {"from": as_text.day(query.period.from_ms, zone)}
+    if query.period.until_ms is not None:
+        days["to"] = as_text.day(query.period.until_ms - 1, zone)
+    return days
 
 
 def _choices(visit: Visit) -> Mapping[str, Sequence[tuple[str, str]]]:
