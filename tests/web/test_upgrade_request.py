@@ -230,6 +230,17 @@ async def test_with_every_group_open_there_is_nothing_to_ask_for(user_page: Clie
     assert "Every group is open to you" in text_of(await user_page.get("/upgrade"))
 
 
+async def test_whose_groups_are_all_open_is_told_which_would_have_let_the_call_in(
+    user_page: Client, entitle: Entitle, storage: Storage, user: Actor
+) -> None:
+    await entitle("vip")
+    await entitle("enterprise")
+    refused = await refuse_call(storage, user)
+    page = await user_page.get(f"/upgrade?refused={refused}")
+    assert "Open to you already, and it would have let this call in: VIP, Enterprise." in text_of(page)
+    assert re.search(r'href="/keys/key_\w+#group"', page.text)
+
+
 async def test_the_operator_s_contact_is_named_and_what_was_typed_is_text(
     user_page: Client, admin_client: Client
 ) -> None:

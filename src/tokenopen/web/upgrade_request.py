@@ -45,12 +45,13 @@ _REFUSED: Final = (InvalidRequest, Conflict, NotFound)
 class Prefilled:
     """What a refused call fills in: the reason with its numbers, and which groups would help.
 
-    ``open_already`` are names of those that the user may use now.
+    ``open_already`` are names of those that the user may use now, ``key_path`` where the call's key is moved.
     """
 
     reason: str = ""
     helping: frozenset[str] = frozenset()
     open_already: Sequence[str] = ()
+    key_path: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +130,7 @@ async def _fill_in(
         reason=await _reason(tx, actor, record, visit),
         helping=frozenset(terms.group.description.slug for terms in helping),
         open_already=[terms.group.description.name for terms in helping if terms.is_open],
+        key_path=f"/keys/{record.refused.key_id}#group",
     )
 
 
