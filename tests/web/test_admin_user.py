@@ -176,7 +176,7 @@ async def test_a_form_of_one_user_is_not_one_of_another(
         ({"amount": "-1"}, "amount", "more than 0"),
         ({"kind": "charge"}, "kind", "Choose one of these"),
         ({"reason": " "}, "reason", "Say why"),
-        ({"kind": "adjustment", "amount": "0"}, "amount", "must not be 0"),
+        ({"kind": "adjustment", "amount": "0"}, "amount", "Must not be 0"),
     ],
 )
 async def test_what_cannot_be_posted_is_said_at_its_field(
@@ -332,7 +332,7 @@ async def test_access_is_given_on_custom_terms_changed_and_ended(
     [
         ("multiplier", "0,8", "Type a multiplier"),
         ("requests_per_minute", "many", "whole number, or unlimited"),
-        ("expires_at", "2020-01-01T00:00", "must lie in the future"),
+        ("expires_at", "2020-01-01T00:00", "Must lie in the future"),
         ("expires_at", "soon", "a date and a time"),
         ("model_multipliers", "gpt-5*", "cannot be read"),
         ("extra_models", "<script>", "no model name"),

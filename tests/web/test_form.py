@@ -62,3 +62,16 @@ def test_a_refusal_stands_at_the_field_it_names_or_above_all() -> None:
     assert above.message == "Somebody changed it."
     assert above.errors == at_field.errors
     assert above.wrong(name="Needed.").errors == {"slug": "Too long.", "name": "Needed."}
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("slug: it is taken.", "It is taken."),
+        ("slug must be short.", "Must be short."),
+        ("slug is missing.", "slug is missing."),
+        ("Slugs must be short.", "Slugs must be short."),
+    ],
+)
+def test_beside_its_field_a_refusal_does_not_name_it_as_programs_do(message: str, shown: str) -> None:
+    assert Form().refused(InvalidRequest(message, param="slug")).errors == {"slug": shown}

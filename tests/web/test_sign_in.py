@@ -444,3 +444,12 @@ async def test_the_stored_session_does_not_hold_its_token(storage: Storage, ada:
     assert row is not None
     assert token not in str(row)
     assert HASHING_KEY not in row.values()
+
+
+async def test_a_form_that_is_sent_after_signing_out_elsewhere_leads_to_signing_in(visitor: Client) -> None:
+    """The browser has forgotten both cookies that the form's token could belong to."""
+    sent = {"form_token": "of the session that ended"}
+    answer = await visitor.post("/keys", data=sent, headers={"sec-fetch-site": "same-origin"})
+    assert answer.status_code == 403
+    assert "You were signed out meanwhile" in answer.text
+    assert 'href="/sign-in"' in answer.text.split("<main", 1)[1]

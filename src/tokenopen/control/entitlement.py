@@ -104,7 +104,7 @@ async def put_entitlement(
         raise Conflict(f"Group {group.description.name} is archived: nobody can use it any more.")
     if terms.expires_at_ms is not None and terms.expires_at_ms <= tx.now_ms:
         raise InvalidRequest(
-            "expires_at: must lie in the future; to end access now, remove the entitlement.",
+            "expires_at: must lie in the future; to end access now, take it back.",
             param="expires_at",
         )
     await lock_account(tx, user.account_id)

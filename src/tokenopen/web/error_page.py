@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from tokenopen.core.errors import Refusal, StorageUnavailable
+from tokenopen.core.errors import Refusal, RequestForged, StorageUnavailable
 from tokenopen.ports.storage import StorageAway
 from tokenopen.web.render import render
 
@@ -30,7 +30,7 @@ def error_page(
 ) -> Response:
     """Answer with what went wrong: a page for browsers, JSON in the control API's shape for programs."""
     visit = request.state.visit
-    kind = str(status) if status in _WORDED else "other"
+    kind = "forged" if code == RequestForged.code else str(status) if status in _WORDED else "other"
     headers = {} if retry_after_s is None else {"retry-after": str(retry_after_s)}
     if not wants_page(request):
         error = {"code": code, "message": message or visit.text(f"error.{kind}.text")}

@@ -42,12 +42,20 @@ class Form:
         """Return the form with a refusal at the field that it names, or above all fields."""
         param = refusal.facts.get("param")
         if isinstance(param, str):
-            return Form(values=self.values, errors={**self.errors, param: refusal.message})
+            return self.wrong(**{param: _beside_field(refusal.message, param)})
         return Form(values=self.values, errors=self.errors, message=refusal.message)
 
     def wrong(self, **errors: str) -> "Form":
         """Return the form with errors at fields."""
         return Form(values=self.values, errors={**self.errors, **errors}, message=self.message)
+
+
+def _beside_field(message: str, name: str) -> str:
+    """Return a message without the field's name, which tells programs, not people, what it is about."""
+    if not message.startswith((f"{name}: ", f"{name} must ")):
+        return message
+    said = message[len(name) :].removeprefix(":").lstrip()
+    return said[:1].upper() + said[1:]
 
 
 async def read_form(request: Request) -> Form:
