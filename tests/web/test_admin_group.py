@@ -65,8 +65,8 @@ async def test_the_list_says_how_much_each_group_is_used(
             await make_key(tx, services, user, name)
     text = words(await administrator_page.get("/admin/groups"))
     assert re.search(
-        r"Default Default default · .* Open to everyone 1\.0x 60 requests / minute 1,000 requests / day "
-        r"2 of 1 account 0 0 refused",
+        r"Default Default group default · .* Open to everyone 1\.0x 60 requests / minute "
+        r"1,000 requests / day 2 of 1 account 0 0 refused",
         text,
     )
     assert re.search(r"Enterprise .* By request Custom Unlimited requests / minute", text)
