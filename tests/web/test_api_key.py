@@ -109,6 +109,21 @@ async def test_without_a_model_to_call_the_page_says_so(user_page: Client) -> No
     assert "No model that this key may chat with is offered" in text_of(page)
 
 
+async def test_a_key_says_which_models_it_may_call_and_when_that_is_none(
+    user_page: Client, services: Services, administrator: Actor
+) -> None:
+    await offer(services, administrator, "gpt-4o-mini", input="0.15", output="0.6")
+    await offer(services, administrator, "gpt-6-sol", input="2", output="10")
+    _, path = await create(user_page)
+    assert "Available models: gpt-4o-mini" in text_of(await user_page.get(path))
+    _, path = await create(user_page, models="gpt-4O-mini")
+    text = text_of(await user_page.get(path))
+    assert "This key can call no model" in text
+    assert "fits a model that group Default has" in text
+    _, path = await create(user_page, models="gpt-6*")
+    assert "This key can call no model" in text_of(await user_page.get(path))
+
+
 async def test_a_key_is_narrowed_by_what_was_typed(
     user_page: Client, user_client: Client, storage: SqliteStorage, clock: MovableClock
 ) -> None:

@@ -36,9 +36,11 @@ async def test_balance_reserved_and_available_are_shown_to_the_owner_only(
     assert "Available 7.35 1 credit = 1 USD" in text
     assert "Balance 9.85 exactly 9.85" in text
     assert "Reserved for running calls 2.50" in text
+    assert "To top up, ask the administrator of this service." in text
     text = await _text(other_page)
     assert "Available 0.00" in text
     assert "No credit is available" in text
+    assert "To top up, ask the administrator of this service." in text
     assert "Nothing has changed your balance yet" in text
 
 

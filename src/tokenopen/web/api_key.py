@@ -19,7 +19,7 @@ from tokenopen.web.form import Form, read_form
 from tokenopen.web.group_card import group_cards, list_models_compared
 from tokenopen.web.render import render
 from tokenopen.web.session import get_site
-from tokenopen.web.snippet import call_snippets, find_example_model
+from tokenopen.web.snippet import call_snippets, find_example_model, list_callable
 from tokenopen.web.viewer import CurrentServices, CurrentViewer, CurrentVisit, Viewer, find_visit
 
 router = APIRouter()
@@ -146,6 +146,7 @@ async def _show(
         cards=[card for card in group_cards(choice, visit.text, compared=compared) if card.is_open],
         fields=key_fields(view.key, visit.zone),
         models=[model.name for model in choice.offered],
+        may_call=list_callable(choice, view.terms, view.key),
         overlaps=[(name, visit.text(f"api_key.overlap.{name}")) for name in OVERLAPS],
         form=form or Form(),
         group_form=group_form or Form(),

@@ -9,6 +9,7 @@ from tokenopen.control.page import PageRequest
 from tokenopen.control.user import find_user
 from tokenopen.core.errors import InvalidRequest
 from tokenopen.core.ledger import EntryKind
+from tokenopen.web.guide_value import support_link
 from tokenopen.web.render import render
 from tokenopen.web.viewer import CurrentServices, CurrentViewer, CurrentVisit
 
@@ -38,11 +39,13 @@ async def show_credit(
     async with services.storage.read() as tx:
         user = await find_user(tx, actor, actor.user_id)
         entries = await list_my_entries(tx, actor, kind=kind, page=page)
+    contact = visit.platform.support_contact if visit.platform else ""
     return render(
         request,
         "credit/credit.html",
         user=user,
         entries=entries,
         narrowed=kind is not None,
+        support=support_link(contact or visit.text("guide.no_contact")).html,
         kinds=[("", visit.text("call.any")), *((name, visit.text(f"credit.kind.{name}")) for name in KINDS)],
     )

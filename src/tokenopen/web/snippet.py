@@ -6,6 +6,7 @@ from typing import Final
 
 from tokenopen.control.group_terms import GroupChoice, GroupTerms
 from tokenopen.core.api_key import ApiKey
+from tokenopen.core.catalog import Model
 from tokenopen.web.guide_fact import EXAMPLE_MODEL
 from tokenopen.web.text import Catalogue
 
@@ -49,13 +50,16 @@ export OPENAI_API_KEY={key}
 """
 
 
+def list_callable(choice: GroupChoice, terms: GroupTerms, key: ApiKey) -> Sequence[Model]:
+    """Return the models on offer that the key's group allows and that the key does not narrow away."""
+    return [
+        model for model in choice.offered if terms.allows(model.name) and not key.narrows_away(model.name)
+    ]
+
+
 def find_example_model(choice: GroupChoice, terms: GroupTerms, key: ApiKey) -> str | None:
     """Return a model that the key may chat with, a well-known one where it can be, or None."""
-    names = [
-        model.name
-        for model in choice.offered
-        if terms.allows(model.name) and not key.narrows_away(model.name) and model.max_output_tokens
-    ]
+    names = [model.name for model in list_callable(choice, terms, key) if model.max_output_tokens]
     return EXAMPLE_MODEL if EXAMPLE_MODEL in names else next(iter(names), None)
 
 
