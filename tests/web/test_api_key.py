@@ -175,6 +175,12 @@ async def test_what_is_wrong_is_told_at_its_field_and_nothing_is_created(
     assert (await user_client.get("/api/me/keys")).json()["data"] == []
 
 
+async def test_all_that_cannot_be_read_is_told_at_once(user_page: Client) -> None:
+    wrong = {"name": "", "models": "a;b", "credit_limit": "much", "expires_at": "soon"}
+    page = await send_form(user_page, "/keys", on="/keys/new", **wrong)
+    assert [field for field in wrong if f'id="error-{field}"' in page.text] == list(wrong)
+
+
 async def test_a_key_moves_to_a_group_that_is_open_and_its_secret_stays(
     user_page: Client, storage: SqliteStorage, clock: MovableClock, entitle: Entitle
 ) -> None:

@@ -13,7 +13,13 @@ from tokenopen.control.group_terms import list_my_groups
 from tokenopen.control.page import PageRequest
 from tokenopen.control.services import Services
 from tokenopen.core.errors import Conflict, GroupNotAvailable, InvalidRequest
-from tokenopen.web.api_key_form import key_fields, read_changes, read_name, read_narrowing
+from tokenopen.web.api_key_form import (
+    key_fields,
+    note_unreadable,
+    read_changes,
+    read_name,
+    read_narrowing,
+)
 from tokenopen.web.flash import redirect
 from tokenopen.web.form import Form, read_form
 from tokenopen.web.group_card import group_cards, list_models_compared
@@ -92,7 +98,7 @@ async def create_key(
                 hashing_key=services.hashing_key,
             )
     except _REFUSED as refusal:
-        refused = form.refused(refusal)
+        refused = note_unreadable(form, visit).refused(refusal)
         return await _show_new(
             request, services, viewer, refused, chosen=form.text("group"), status=refusal.status
         )
@@ -166,7 +172,7 @@ async def update_key(
                 tx, actor, key_id, read_changes(form, visit, view), account_id=actor.account_id
             )
     except _REFUSED as refusal:
-        refused = form.refused(refusal)
+        refused = note_unreadable(form, visit).refused(refusal)
         return await _show(request, services, viewer, key_id, form=refused, status=refusal.status)
     return redirect(_path(key_id), flash="api_key.saved")
 

@@ -1,6 +1,7 @@
 """API key forms: what people type to narrow a key, read into what is stored, and the other way round."""
 
 import datetime
+from collections.abc import Callable, Mapping
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -29,8 +30,19 @@ def read_narrowing(form: Form, visit: Visit) -> Narrowing:
         models=_read_models(form, visit),
         allowed_ips=_read_list(form, visit, "allowed_ips"),
         credit_limit=_read_credit_limit(form, visit),
-        expires_at_ms=_read_expiry(form, visit.zone),
+        expires_at_ms=_read_expiry(form, visit),
     )
+
+
+def note_unreadable(form: Form, visit: Visit) -> Form:
+    """Return the form with an error at each field that it holds and that cannot be read, not only at one."""
+    for name, read in _READERS.items():
+        try:
+            if form.has(name):
+                read(form, visit)
+        except InvalidRequest as refusal:
+            form = form.refused(refusal)
+    return form
 
 
 def read_changes(form: Form, visit: Visit, view: ApiKeyView) -> ApiKeyChanges:
@@ -97,9 +109,17 @@ def _read_credit_limit(form: Form, visit: Visit) -> Nanocredits | None:
     return amount
 
 
-def _read_expiry(form: Form, zone: ZoneInfo) -> int | None:
+def _read_expiry(form: Form, visit: Visit) -> int | None:
     """Return the end of the day that was chosen, which the key is still good for."""
     typed = form.text("expires_at")
     if not typed:
         return None
-    return day_begins_ms(read_day("expires_at", typed) + datetime.timedelta(days=1), zone)
+    return day_begins_ms(read_day("expires_at", typed) + datetime.timedelta(days=1), visit.zone)
+
+
+_READERS: Final[Mapping[str, Callable[[Form, Visit], object]]] = {
+    "name": read_name,
+    "models": _read_models,
+    "credit_limit": _read_credit_limit,
+    "expires_at": _read_expiry,
+}
