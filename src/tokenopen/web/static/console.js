@@ -123,6 +123,7 @@ document.addEventListener("htmx:after:request", (event) => {
   const { sourceElement, response, text } = event.detail.ctx;
   const filters = sourceElement.closest(".filters");
   filters?.querySelector(".field-error")?.remove();
+  filters?.querySelector("[data-reset]")?.removeAttribute("hidden");
   if (response.status < 400) return;
   event.preventDefault();
   const why = new DOMParser().parseFromString(text, "text/html").querySelector(".error-page .lead");
