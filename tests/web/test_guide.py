@@ -21,7 +21,7 @@ from tokenopen.gateway.directory import Directory
 from tokenopen.settings import Settings
 from tokenopen.upstream.surfaces.offered import SURFACES
 from tokenopen.web.guide import PAGES
-from tokenopen.web.guide_fact import EXAMPLE_USAGE, guide_values
+from tokenopen.web.guide_fact import EXAMPLE_USAGE, guide_values, list_refusals
 from tokenopen.web.guide_page import GUIDE
 from tokenopen.web.text import Languages
 
@@ -32,7 +32,7 @@ def _rows(html: str) -> list[list[str]]:
     """Return the cells of each row of each table, without their markup."""
     return [
         [re.sub(r"<[^>]+>", "", cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)]
-        for row in re.findall(r"<tr>(.*?)</tr>", html, re.DOTALL)
+        for row in re.findall(r"<tr[^>]*>(.*?)</tr>", html, re.DOTALL)
     ]
 
 
@@ -216,3 +216,12 @@ async def test_every_live_value_is_used_by_a_page(services: Services) -> None:
     text = "".join(page.markdown for page in PAGES.values())
     assert {name for name in values if f"{{{{ {name} }}}}" not in text} == set()
     assert len(values) == len(set(values))
+
+
+async def test_each_reason_has_a_row_that_a_refused_call_can_lead_to(browser: httpx.AsyncClient) -> None:
+    html = (await browser.get("/help/errors")).text
+    for refusal in list_refusals():
+        assert f'<tr id="{refusal.code}"><th scope="row">{refusal.status}</th>' in html
+        assert f"<td><code>{refusal.code}</code></td>" in html
+    assert "`" not in html.split("<main", 1)[1]
+    assert "| 429 | `rpm_exceeded` |" in (await browser.get("/help/errors.md")).text

@@ -238,12 +238,13 @@ def _refusal_table(text: Catalogue) -> LiveTable:
         rows=[
             [
                 str(refusal.status),
-                refusal.code,
+                f"`{refusal.code}`",
                 text(f"refusal.{refusal.code}.why"),
                 text(f"refusal.{refusal.code}.advice"),
             ]
             for refusal in list_refusals()
         ],
+        anchor=1,
     )
 
 

@@ -11,12 +11,16 @@ from markupsafe import Markup, escape
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveTable:
-    """A table; the columns in ``numbers`` are aligned as numbers are."""
+    """A table; the columns in ``numbers`` are aligned as numbers are, what is between backticks is code.
+
+    The text in the column ``anchor`` is what links name a row by.
+    """
 
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     numbers: frozenset[int] = frozenset()
+    anchor: int | None = None
 
     @property
     def html(self) -> Markup:
@@ -84,6 +88,16 @@ def support_link(contact: str) -> LiveLink:
     return LiveLink(text=contact, href="")
 
 
+def with_code(words: str) -> Markup:
+    """Return a text as markup, with what stands between backticks as code."""
+    parts = words.split("`")
+    marked = [
+        Markup("<code>{}</code>").format(part) if at % 2 else Markup("{}").format(part)
+        for at, part in enumerate(parts)
+    ]
+    return Markup("").join(marked)
+
+
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
@@ -92,17 +106,21 @@ def _table_html(table: LiveTable) -> Markup:
     def kind(column: int) -> Markup:
         return Markup(' class="number"') if column in table.numbers else Markup("")
 
+    def anchor(row: Sequence[str]) -> Markup:
+        return Markup("") if table.anchor is None else Markup(' id="{}"').format(row[table.anchor].strip("`"))
+
     head = Markup("").join(
         Markup('<th scope="col"{}>{}</th>').format(kind(at), name) for at, name in enumerate(table.columns)
     )
     rows = Markup("").join(
-        Markup("<tr>{}</tr>").format(
+        Markup("<tr{}>{}</tr>").format(
+            anchor(row),
             Markup("").join(
-                Markup('<th scope="row">{}</th>').format(cell)
+                Markup('<th scope="row">{}</th>').format(with_code(cell))
                 if at == 0
-                else Markup("<td{}>{}</td>").format(kind(at), cell)
+                else Markup("<td{}>{}</td>").format(kind(at), with_code(cell))
                 for at, cell in enumerate(row)
-            )
+            ),
         )
         for row in table.rows
     )

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from tokenopen.control.refused_call import RefusedRecord
 from tokenopen.web import format as as_text
 from tokenopen.web.guide_fact import list_refusals
+from tokenopen.web.guide_value import with_code
 from tokenopen.web.text import Catalogue
 from tokenopen.web.viewer import Visit
 
@@ -119,13 +120,3 @@ def _fact_texts(text: Catalogue, code: str, facts: Mapping[str, Any]) -> Sequenc
     if groups:
         found.append((text("call.fact.groups_with_model"), ", ".join(groups)))
     return found
-
-
-def with_code(words: str) -> Markup:
-    """Return a text as markup, with what stands between backticks as code."""
-    parts = words.split("`")
-    marked = [
-        Markup("<code>{}</code>").format(part) if at % 2 else Markup("{}").format(part)
-        for at, part in enumerate(parts)
-    ]
-    return Markup("").join(marked)
