@@ -12,6 +12,7 @@ The tables are Markdown, for docs/benchmarks.md.
 """
 
 import argparse
+import os
 import statistics
 import sys
 import tempfile
@@ -205,7 +206,10 @@ def _growth(rig: Rig, options: Options) -> str:
     def measure_us(rig: Rig) -> float:
         # Of the steady rate: each call is two batches of its own, so whatever a batch reads shows.
         found = Figures()
+        # What was loaded is on disk first, or its writing would be measured.
+        os.sync()
         with pinned(find_cores()[1]):
+            uvloop.run(pace(rig.gateway, rate=options.rate, seconds=_WARM_UP_S))
             for _ in range(options.rounds):
                 _pace(rig.gateway, options, found)
         return found.median(rig.gateway.name, "rate", "cpu_us") or 0.0

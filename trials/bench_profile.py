@@ -59,7 +59,7 @@ def profile(pid: int, load: Callable[[], None], *, seconds: float) -> Mapping[st
         path = Path(directory) / "samples"
         arguments = ["-r", str(_SAMPLES_PER_S), "-d", str(max(1, int(seconds))), "-f", "raw", "-o", str(path)]
         recording = subprocess.Popen(
-            [program, "record", "--nonblocking", "-p", str(pid), *arguments],
+            [program, "record", "-p", str(pid), *arguments],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

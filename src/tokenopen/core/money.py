@@ -44,7 +44,7 @@ def _parse_scaled(text: str, *, places: int) -> int:
 
 def _format_scaled(value: int, *, places: int, places_min: int) -> str:
     whole, fraction = divmod(abs(value), 10**places)
-    digits = f"{fraction:0{places}d}".rstrip("0").ljust(places_min, "0")
+    digits = str(fraction).zfill(places).rstrip("0").ljust(places_min, "0")
     return f"{'-' if value < 0 else ''}{whole}{'.' if digits else ''}{digits}"
 
 

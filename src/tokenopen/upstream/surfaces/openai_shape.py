@@ -12,13 +12,17 @@ from tokenopen.upstream.content import utf8_length
 from tokenopen.upstream.json_body import JsonObject, KnownNames, read_object
 from tokenopen.upstream.request_field import read_flag
 from tokenopen.upstream.surface import CallRequest, ReportConvention
-from tokenopen.upstream.usage_report import read_report, usage_from_report
+from tokenopen.upstream.usage_report import UsageReport, read_report, usage_from_report
 
 _STREAM_OPTIONS: Final = KnownNames({"include_usage"})
 
 
 class _Reply(msgspec.Struct, gc=False):
     usage: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Reported(msgspec.Struct, gc=False):
+    usage: UsageReport | None = None
 
 
 class _ReplyMessage(msgspec.Struct, gc=False):
@@ -37,6 +41,7 @@ class _ReplyChoices(msgspec.Struct, gc=False):
 
 
 _reply_decoder: Final = msgspec.json.Decoder(_Reply)
+_reported_decoder: Final = msgspec.json.Decoder(_Reported)
 _choices_decoder: Final = msgspec.json.Decoder(_ReplyChoices)
 
 
@@ -92,7 +97,11 @@ def find_usage(body: bytes) -> bytes:
 
 def read_openai_reply(body: bytes, convention: ReportConvention) -> Usage | None:
     """Return the usage that a whole JSON reply reports, None where there is none. Raises ImpossibleUsage."""
-    report = read_report(find_usage(body))
+    try:
+        report = _reported_decoder.decode(body).usage
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # What of it can be read all the same, or why it cannot.
+        report = read_report(find_usage(body))
     return None if report is None else usage_from_report(report, convention)
 
 
