@@ -128,12 +128,14 @@ def check_sums(rig: Rig) -> str:
     return f"{settled:,} calls were charged {charges:,} nano-credits; the balance has lost {lost:,}. {audit}"
 
 
-def memory_mb(pid: int) -> float:
-    """Return how much of the memory a process holds now, in MB."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024 / 1_000_000
-    raise AssertionError("the kernel does not tell")
+def memory_mb(pid: int) -> tuple[float, float]:
+    """Return how much of the memory a process holds now, in MB, and how much of that is its own alone.
+
+    The rest are pages of programs and libraries, which all processes that run them share.
+    """
+    told = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    whole, own = (int(told[name].split()[0]) * 1024 / 1_000_000 for name in ("VmRSS", "RssAnon"))
+    return whole, own
 
 
 def _row(*cells: object) -> str:
@@ -156,7 +158,7 @@ _LINES: Final = (
 )
 
 
-def tables(figures: Figures, memory: float) -> str:
+def tables(figures: Figures, memory: tuple[float, float]) -> str:
     """Return the figures as a table."""
     rows = [
         _row("", "direct", "nginx", "TokenOpen", "TokenOpen / nginx", "added to direct"),
@@ -178,7 +180,8 @@ def tables(figures: Figures, memory: float) -> str:
                 _shown(added, 2),
             )
         )
-    rows.append(_row("memory, MB", "-", "-", _shown(memory, 0), "-", "-"))
+    for label, held in zip(("memory, MB", "of it the process's own"), memory, strict=True):
+        rows.append(_row(label, "-", "-", _shown(held, 0), "-", "-"))
     return "\n".join(rows)
 
 

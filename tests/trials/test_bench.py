@@ -16,7 +16,7 @@ def test_a_small_bench_charges_what_it_calls_for_also_where_much_is_stored(tmp_p
         figures = measure(rig, options)
         assert "calls were charged" in check_sums(rig)
         assert read_sums(rig)[0] >= 14
-        table = tables(figures, 1.0)
+        table = tables(figures, (2.0, 1.0))
         assert "| CPU a paced event, us | - |" in table
         measured = measure_growth(rig, lambda _: 1.0, calls=[2_000], keys=[500])
         assert measured == [("calls", 0, 1.0), ("calls", 2_000, 1.0), ("keys", 500, 1.0)]
