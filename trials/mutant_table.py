@@ -300,4 +300,27 @@ MUTANTS: Final = (
         "gateway/test_look_ups.py",
         "control/test_receipt.py",
     ),
+    # Waiting, and what leaves
+    _mutant(
+        "a settlement that came in time is given up later",
+        "gateway/patience.py",
+        "            if not answered.done():\n                if due_s > loop.time():",
+        "            if True:\n                if due_s > loop.time():",
+        "gateway/test_patience.py",
+    ),
+    _mutant(
+        "a settlement that does not come is waited for until another one is asked for",
+        "gateway/patience.py",
+        "        if due_s < self._timer_at_s:\n            self._look_at(due_s, loop)",
+        "        if self._timer is None and len(waiting) > 1:\n            self._look_at(due_s, loop)",
+        "gateway/test_patience.py",
+        "gateway/test_withheld.py",
+    ),
+    _mutant(
+        "a whole reply's headers are sent unread",
+        "api/exchange.py",
+        "        lines.translate(None, _VALUE_BYTES) != b",
+        "        False and lines.translate(None, _VALUE_BYTES) != b",
+        "api/test_exchange.py",
+    ),
 )
