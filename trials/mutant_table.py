@@ -318,9 +318,9 @@ MUTANTS: Final = (
     ),
     _mutant(
         "a whole reply's headers are sent unread",
-        "api/exchange.py",
-        "        lines.translate(None, _VALUE_BYTES) != b",
-        "        False and lines.translate(None, _VALUE_BYTES) != b",
+        "upstream/http1_head.py",
+        "        lines.translate(None, value_bytes) != b",
+        "        False and lines.translate(None, value_bytes) != b",
         "api/test_exchange.py",
     ),
 )

@@ -73,7 +73,6 @@ class AsgiCaller:
 
     # Only ASGI's send is there.
     reply = None
-    put = None
 
     @property
     def task(self) -> asyncio.Task[Any] | None:

@@ -29,10 +29,6 @@ class Flow(Protocol):
     def reply(self) -> Callable[[int, Headers, bytes], None] | None:
         """Send a whole reply where that would not wait; None where only ASGI's ``send`` is there."""
 
-    @property
-    def put(self) -> Callable[[Message], None] | None:
-        """Send one of ASGI's messages where that would not wait; None as above."""
-
 
 class Exchange(Flow, Protocol):
     """What a call needs of the request that it came as beside ASGI (api/exchange.py)."""
@@ -58,7 +54,6 @@ class _WithinProcess:
     is_body_here = True
     is_clogged = False
     reply = None
-    put = None
 
     @property
     def task(self) -> asyncio.Task[Any] | None:
@@ -153,10 +148,7 @@ class AsgiConnection:
             return
         try:
             if not self._flow.is_clogged:
-                if self._flow.put is not None:
-                    self._flow.put(message)
-                else:
-                    await self._send(message)
+                await self._send(message)
                 return
             async with asyncio.timeout(READ_NOTHING_S):
                 await self._send(message)

@@ -14,11 +14,10 @@ from typing import Any, Final
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from tokenopen.api.unread_reply import UnreadBoundedProtocol
+from tokenopen.upstream.http1_head import Header, header_lines
 
-Header = tuple[bytes, bytes]
 # Under this name an application finds its exchange among the scope's extensions.
 EXCHANGE: Final = "tokenopen.exchange"
-_NAME_BYTES: Final = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
 # RFC 9110, 5.5: a value holds no control character but a tab.
 _VALUE_BYTES: Final = bytes(byte for byte in range(256) if byte == 0x09 or (byte >= 0x20 and byte != 0x7F))
 _WITHOUT_BODY: Final = (204, 304)
@@ -121,17 +120,6 @@ class Exchange(RequestResponseCycle):
         self.transport.write(head + shown)
         self._end()
 
-    def put(self, message: Any) -> None:
-        """Send the head or a part of the body without waiting."""
-        if self.disconnected:
-            return
-        if not self.response_started:
-            self._start(message)
-        elif not self.response_complete:
-            self._send_body(message)
-        else:
-            raise RuntimeError(f"{message['type']} was sent after the end of the reply")
-
     # ASGI
 
     async def receive(self) -> Any:
@@ -150,7 +138,14 @@ class Exchange(RequestResponseCycle):
         """Send the head or a part of the body; waits while the caller reads too slowly."""
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
-        self.put(message)
+        if self.disconnected:
+            return
+        if not self.response_started:
+            self._start(message)
+        elif not self.response_complete:
+            self._send_body(message)
+        else:
+            raise RuntimeError(f"{message['type']} was sent after the end of the reply")
 
     def _start(self, message: Any) -> None:
         if message["type"] != "http.response.start":
@@ -222,11 +217,7 @@ class Exchange(RequestResponseCycle):
 
 def _header_lines(headers: Sequence[Header]) -> bytes:
     """Return headers as they are sent. Names are lower case."""
-    lines = b"\r\n".join(map(b": ".join, headers)) + b"\r\n" if headers else b""
-    if (
-        # What is left without the harmless bytes must be the line ends that were put in just now.
-        lines.translate(None, _VALUE_BYTES) != b"\r\n" * len(headers)
-        or b"".join([name for name, _ in headers]).translate(None, _NAME_BYTES)
-    ):
+    lines = header_lines(headers, _VALUE_BYTES)
+    if lines is None:
         raise RuntimeError("The reply's headers hold what no header may hold.")
     return lines

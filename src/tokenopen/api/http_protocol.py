@@ -35,12 +35,15 @@ _USUAL_TARGET_BYTES: Final = 128
 _FRAMING: Final = (b"content-length", b"transfer-encoding")
 
 
-@lru_cache(maxsize=1024)
 def _read_target(url: bytes) -> tuple[str, bytes, bytes]:
-    """Return a request target's path, decoded and as it came, and its query. Callers use the same few."""
+    """Return a request target's path, decoded and as it came, and its query."""
     target = httptools.parse_url(url)
     path = target.path.decode("ascii")
     return unquote(path) if "%" in path else path, target.path, target.query or b""
+
+
+# Callers use the same few.
+_read_usual_target: Final = lru_cache(maxsize=1024)(_read_target)
 
 
 class BoundedHttpProtocol(UnreadBoundedProtocol):
@@ -156,7 +159,7 @@ class BoundedHttpProtocol(UnreadBoundedProtocol):
         if http_version not in _VERSIONS or self._is_encoded():
             # The parser has it that the request is invalid.
             raise ValueError("another HTTP, or a body in a coding that is not undone here")
-        read = _read_target if len(self.url) <= _USUAL_TARGET_BYTES else _read_target.__wrapped__
+        read = _read_usual_target if len(self.url) <= _USUAL_TARGET_BYTES else _read_target
         scope = cast(dict[str, Any], self.scope)
         scope["http_version"] = http_version
         scope["method"] = self.parser.get_method().decode("ascii")
@@ -174,10 +177,8 @@ class BoundedHttpProtocol(UnreadBoundedProtocol):
 
     def _is_encoded(self) -> bool:
         """Tell whether a body is in another transfer coding than chunks (RFC 9112, 6.1)."""
-        headers = self.scope["headers"]
-        if b"transfer-encoding" not in dict(headers):
-            return False
-        return [value.lower() for name, value in headers if name == b"transfer-encoding"] != [b"chunked"]
+        codings = [value.lower() for name, value in self.scope["headers"] if name == b"transfer-encoding"]
+        return codings not in ([], [b"chunked"])
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1

@@ -37,6 +37,9 @@ class TokenWindow:
         oldest = now_ms // 1000 - SLOTS
         return {second: tokens for second, tokens in self._counts.items() if second > oldest}
 
+    def _sum_of(self, recent: Mapping[int, int]) -> int:
+        return self._sum if recent is self._counts else sum(recent.values())
+
     def add(self, tokens: int, now_ms: int) -> None:
         """Count so many tokens now."""
         assert tokens >= 0
@@ -52,7 +55,7 @@ class TokenWindow:
 
     def used(self, now_ms: int) -> int:
         """Return how many tokens the last 61 seconds hold."""
-        return self._sum if self._is_recent(now_ms) else sum(self._recent(now_ms).values())
+        return self._sum_of(self._recent(now_ms))
 
     def passes_in_s(self, limit: int, now_ms: int) -> int:
         """Return in how many whole seconds one more call would pass: 0 is now."""
@@ -68,7 +71,6 @@ class TokenWindow:
     def use(self, limit: int, now_ms: int) -> LimitUse:
         """Return the limit's state, as rate-limit headers and pages show it."""
         recent = self._recent(now_ms)
-        used = self._sum if recent is self._counts else sum(recent.values())
         newest = next(reversed(recent), None)
         resets_in_s = 0 if newest is None else max(1, ceil_div((newest + SLOTS) * 1000 - now_ms, 1000))
-        return LimitUse(limit=limit, used=used, resets_in_s=resets_in_s)
+        return LimitUse(limit=limit, used=self._sum_of(recent), resets_in_s=resets_in_s)

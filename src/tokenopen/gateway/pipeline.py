@@ -27,7 +27,7 @@ from tokenopen.gateway.forward import Forwarded, Forwarder, ForwardFailed
 from tokenopen.gateway.headers import limit_headers, passed_headers
 from tokenopen.gateway.kept_reply import ReplyKeeper, replay
 from tokenopen.gateway.meter import Meter
-from tokenopen.gateway.reference import NOTHING_REFERRED, find_referred
+from tokenopen.gateway.reference import find_referred
 from tokenopen.gateway.refused import RefusedCalls
 from tokenopen.gateway.reply import relay_json, relay_rejection
 from tokenopen.gateway.settle import Relay, free_outcome
@@ -159,9 +159,7 @@ async def admit(
             check_caller(resolved, connection.address)
             request = request or call.surface.read_request(call.body, call.target)
             claim = claim or call.claim()
-            referred = NOTHING_REFERRED
-            if request.references or request.item_ids:
-                referred = await find_referred(gateway.storage, resolved.caller.key.account_id, request)
+            referred = await find_referred(gateway.storage, resolved.caller.key.account_id, request)
             plan = plan_call(
                 resolved,
                 call.surface,

@@ -37,10 +37,9 @@ def unknown_reference(reference: str) -> NotFound:
 
 
 async def find_referred(storage: Storage, account_id: str, request: CallRequest) -> Referred:
-    """Return what a call that refers to something refers to.
-
-    Refuses NotFound, and InvalidRequest for things at several upstreams.
-    """
+    """Return what a call refers to. Refuses NotFound, and InvalidRequest for things at several upstreams."""
+    if not request.references and not request.item_ids:
+        return NOTHING_REFERRED
     async with storage.read() as tx:
         known = await find_provider_objects(tx, account_id, [*request.references, *request.item_ids])
     for reference in request.references:

@@ -171,8 +171,9 @@ async def _finish(
     answered = relay.put(outcome, kept)
     for _ in range(KEEPALIVES_MAX):
         waiter: asyncio.Future[None] = answered.get_loop().create_future()
-        answered.add_done_callback(partial(wake, waiter))
-        relay.till.patience_of_streams.end_after(KEEPALIVE_EVERY_S, waiter, partial(wake, waiter))
+        let_go = partial(wake, waiter)
+        answered.add_done_callback(let_go)
+        relay.till.patience_of_streams.end_after(KEEPALIVE_EVERY_S, waiter, let_go)
         await waiter
         if answered.done():
             break

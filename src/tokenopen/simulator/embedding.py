@@ -71,9 +71,7 @@ def answer(body: bytes) -> Reply:
     usage = reported_usage(b'{"prompt_tokens":%d,"total_tokens":%d}' % (tokens, tokens), request.simulate)
     return Reply(
         model=request.model,
-        stream=False,
         prompt_tokens=tokens,
-        completion_tokens=0,
         directives=request.simulate,
         body=b'{"object":"list","data":[%b],"model":%b%b}'
         % (data, msgspec.json.encode(request.model), b"" if usage is None else b',"usage":' + usage),

@@ -147,9 +147,7 @@ def _embedded(model: str, tokens: int, directives: Directives | None, member: by
     usage = reported_usage(b'{"promptTokenCount":%d}' % tokens, directives)
     return Reply(
         model=model,
-        stream=False,
         prompt_tokens=tokens,
-        completion_tokens=0,
         directives=directives,
         body=b"{%b%b}" % (member, b"" if usage is None else b',"usageMetadata":' + usage),
     )
@@ -173,9 +171,7 @@ def _count_tokens(model: str, body: bytes) -> Reply:
     tokens = _count(request.system_instruction, *request.contents)
     return Reply(
         model=model,
-        stream=False,
         prompt_tokens=tokens,
-        completion_tokens=0,
         directives=request.simulate,
         body=b'{"totalTokens":%d}' % tokens,
     )

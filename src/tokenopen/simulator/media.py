@@ -58,9 +58,7 @@ def _reply(model: str, body: bytes, *, tokens: int = 0, directives: Directives |
     check_directives(directives, streams=False, error_body=openai_error)
     return Reply(
         model=model,
-        stream=False,
         prompt_tokens=tokens,
-        completion_tokens=0,
         directives=directives,
         body=body,
     )

@@ -64,9 +64,7 @@ def count(body: bytes) -> Reply:
     tokens = _count(request)
     return Reply(
         model=request.model,
-        stream=False,
         prompt_tokens=tokens,
-        completion_tokens=0,
         directives=request.simulate,
         body=b'{"input_tokens":%d}' % tokens,
     )

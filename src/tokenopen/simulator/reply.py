@@ -32,10 +32,10 @@ class Reply:
     """A reply to one call: ``body`` for JSON, or ``events`` and ``end_mark``, each a whole SSE event."""
 
     model: str
-    stream: bool
     prompt_tokens: int
-    completion_tokens: int
     directives: Directives | None
+    stream: bool = False
+    completion_tokens: int = 0
     body: bytes = b""
     events: Sequence[bytes] = ()
     end_mark: bytes = b""

@@ -112,9 +112,7 @@ def count(body: bytes) -> Reply:
     tokens = _input_tokens(request)
     return Reply(
         model=request.model,
-        stream=False,
         prompt_tokens=tokens,
-        completion_tokens=0,
         directives=request.simulate,
         body=b'{"object":"response.input_tokens","input_tokens":%d}' % tokens,
     )

@@ -12,7 +12,7 @@ A search that failed is not charged (docs.anthropic.com says so of Anthropic's; 
 opening a page that was found, or looking for something in it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -45,10 +45,9 @@ class HostedTool:
     tool: JsonObject
 
 
-def priced_classes(tools: Sequence[HostedTool]) -> tuple[tuple[str], ...]:
+def priced_classes(tools: Iterable[HostedTool]) -> tuple[tuple[str], ...]:
     """Return what a model's prices have to name for tools to be run, as ``own_prices`` has it."""
-    classes = {tool.unit_class for tool in tools if tool.unit_class} if tools else ()
-    return tuple((name,) for name in sorted(classes))
+    return tuple((name,) for name in sorted({tool.unit_class for tool in tools if tool.unit_class}))
 
 
 def read_bound(place: JsonObject | None, name: str, unit_class: str) -> int:

@@ -40,6 +40,19 @@ def first_lines(method: bytes, host_header: str, target: str) -> bytes:
     )
 
 
+def header_lines(headers: Sequence[Header], value_bytes: bytes) -> bytes | None:
+    """Return headers as a head has them; None where a name is no lower-case token, or a value holds other
+    bytes than these."""
+    lines = b"\r\n".join(map(b": ".join, headers)) + b"\r\n" if headers else b""
+    if (
+        # What is left without the harmless bytes must be the line ends that were put in just now.
+        lines.translate(None, value_bytes) != b"\r\n" * len(headers)
+        or b"".join([name for name, _ in headers]).translate(None, _NAME_BYTES)
+    ):
+        return None
+    return lines
+
+
 def request_head(first: bytes, headers: Sequence[Header], body_length: int) -> bytes:
     """Return the whole head of a request that begins with the lines ``first``.
 
@@ -47,14 +60,8 @@ def request_head(first: bytes, headers: Sequence[Header], body_length: int) -> b
     for names that are no lower-case tokens, and for headers that are the adapter's to send.
     """
     names = [name for name, _ in headers]
-    lines = b"\r\n".join(map(b": ".join, headers)) + b"\r\n" if headers else b""
-    if (
-        # What is left without the harmless bytes must be the line ends that were put in just now.
-        lines.translate(None, _VALUE_BYTES) != b"\r\n" * len(names)
-        or b"".join(names).translate(None, _NAME_BYTES)
-        or b"" in names
-        or not _OURS_TO_SEND.isdisjoint(names)
-    ):
+    lines = header_lines(headers, _VALUE_BYTES)
+    if lines is None or b"" in names or not _OURS_TO_SEND.isdisjoint(names):
         raise ValueError(f"Headers of an upstream's request are malformed or not the caller's: {names}.")
     if not body_length and first.partition(b" ")[0] in _WITHOUT_BODY:
         return b"%b%b\r\n" % (first, lines)

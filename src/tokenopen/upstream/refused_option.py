@@ -67,8 +67,7 @@ _STANDARD_SERVICE: Final = frozenset({"auto", "default", "standard", "standard_o
 # An empty object is not among them: an empty web_search_options asks for searches.
 _NOTHING_ASKED: Final = frozenset({b"null", b"false", b"[]"})
 _SHOWN_CHARACTERS: Final = 60
-_REFUSED_NAMES: Final = frozenset(REFUSED_OPTIONS)
-OPTION_NAMES: Final = _REFUSED_NAMES | {"service_tier", "tools"}
+OPTION_NAMES: Final = frozenset(REFUSED_OPTIONS) | {"service_tier", "tools"}
 # Of a tool, what decides whether it costs and what it may read.
 _TOOL_NAMES: Final = KnownNames(
     {
@@ -139,8 +138,7 @@ def refuse_options(
 
     Return the tools that the provider is to run: they may need prices of their own, and add input.
     """
-    asked = () if _REFUSED_NAMES.isdisjoint(fields.keys()) else fields.keys() & _REFUSED_NAMES
-    for name in sorted(asked):
+    for name in sorted(fields.keys() & REFUSED_OPTIONS.keys()):
         if name not in allowed and fields[name] not in _NOTHING_ASKED:
             raise InvalidRequest(f"{name} is not offered here: {REFUSED_OPTIONS[name]}.", param=name)
     if "service_tier" in fields:

@@ -39,13 +39,12 @@ async def show_credit(
     async with services.storage.read() as tx:
         user = await find_user(tx, actor, actor.user_id)
         entries = await list_my_entries(tx, actor, kind=kind, page=page)
-    contact = visit.platform.support_contact if visit.platform else ""
     return render(
         request,
         "credit/credit.html",
         user=user,
         entries=entries,
         narrowed=kind is not None,
-        support=support_link(contact or visit.text("guide.no_contact")).html,
+        support=support_link(visit.support_contact).html,
         kinds=[("", visit.text("call.any")), *((name, visit.text(f"credit.kind.{name}")) for name in KINDS)],
     )

@@ -26,7 +26,6 @@ async def show_home(
     async with services.storage.read() as tx:
         summary = await read_summary(tx, viewer.actor)
     today = as_text.at_zone(visit.now_ms, visit.zone).date()
-    contact = visit.platform.support_contact if visit.platform else ""
     return render(
         request,
         "home/home.html",
@@ -38,5 +37,5 @@ async def show_home(
             ("key", bool(summary.groups)),
             ("call", summary.last_charged is not None),
         ],
-        support=support_link(contact or visit.text("guide.no_contact")).html,
+        support=support_link(visit.support_contact).html,
     )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
@@ -47,39 +48,41 @@ def _visit(context: Context) -> Visit:
     return visit
 
 
+def _time(instant_ms: int, shown: str) -> Markup:
+    return Markup('<time datetime="{}">{}</time>').format(as_text.machine_instant(instant_ms), shown)
+
+
+def _time_in_short(instant_ms: int, shown: str, zone: ZoneInfo) -> Markup:
+    """Return the same with the whole instant where somebody points at it."""
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        as_text.machine_instant(instant_ms), as_text.instant_to_second(instant_ms, zone), shown
+    )
+
+
 @pass_context
 def _instant(context: Context, instant_ms: int) -> Markup:
     zone = _visit(context).zone
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(
-        as_text.machine_instant(instant_ms),
-        as_text.instant_to_second(instant_ms, zone),
-        as_text.instant(instant_ms, zone),
-    )
+    return _time_in_short(instant_ms, as_text.instant(instant_ms, zone), zone)
 
 
 @pass_context
 def _instant_to_second(context: Context, instant_ms: int) -> Markup:
-    return Markup('<time datetime="{}">{}</time>').format(
-        as_text.machine_instant(instant_ms), as_text.instant_to_second(instant_ms, _visit(context).zone)
-    )
+    return _time(instant_ms, as_text.instant_to_second(instant_ms, _visit(context).zone))
 
 
 @pass_context
 def _instant_in_two_lines(context: Context, instant_ms: int) -> Markup:
     zone = _visit(context).zone
-    return Markup('<time datetime="{}">{} <span class="time-of-day">{}</span></time>').format(
-        as_text.machine_instant(instant_ms),
-        as_text.day(instant_ms, zone),
-        as_text.time_of_day(instant_ms, zone),
+    time_of_day = as_text.time_of_day(instant_ms, zone)
+    lines = Markup('{} <span class="time-of-day">{}</span>').format(
+        as_text.day(instant_ms, zone), time_of_day
     )
+    return _time(instant_ms, lines)
 
 
 @pass_context
 def _day(context: Context, instant_ms: int) -> Markup:
-    zone = _visit(context).zone
-    return Markup('<time datetime="{}">{}</time>').format(
-        as_text.machine_instant(instant_ms), as_text.day(instant_ms, zone)
-    )
+    return _time(instant_ms, as_text.day(instant_ms, _visit(context).zone))
 
 
 @pass_context
@@ -91,9 +94,7 @@ def _ago(context: Context, instant_ms: int) -> Markup:
         text = visit.text("common.ago", duration=as_text.duration(passed_ms).rsplit(" ", 2)[0])
         if as_text.duration(passed_ms).count(" ") == 1:
             text = visit.text("common.ago", duration=as_text.duration(passed_ms))
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(
-        as_text.machine_instant(instant_ms), as_text.instant_to_second(instant_ms, visit.zone), text
-    )
+    return _time_in_short(instant_ms, text, visit.zone)
 
 
 def _credits(amount: Nanocredits) -> Markup:

@@ -52,6 +52,12 @@ class Visit:
         """The platform's time zone, in which every instant is shown."""
         return ZoneInfo("UTC") if self.platform is None else self.platform.zone
 
+    @property
+    def support_contact(self) -> str:
+        """Whom users turn to, or that nobody is named."""
+        named = "" if self.platform is None else self.platform.support_contact
+        return named or self.text("guide.no_contact")
+
 
 def theme_of(cookies: Mapping[str, str]) -> Theme:
     """Return the theme that the browser was told to use; anything unknown is as good as none."""

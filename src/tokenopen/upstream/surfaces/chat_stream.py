@@ -106,13 +106,10 @@ class _Chunk(msgspec.Struct, gc=False):
         """Tell whether an event that passes has content; None for one that may report or fail."""
         if self.usage is not None or self.x_groq is not None or self.error is not None:
             return None
-        has_content = False
         for choice in self.choices or ():
             if choice.usage is not _NULL:
                 return None
-            if choice.text or (choice.delta is not None and choice.delta.has_content()):
-                has_content = True
-        return has_content
+        return self.has_content()
 
 
 class _OddChunk(msgspec.Struct, gc=False):
